@@ -1,0 +1,33 @@
+# make demo | test | lint | bench | clean. The first run makes .venv; later ones start at once.
+PYTHON ?= python3
+VENV ?= .venv
+PY = $(VENV)/bin/python
+INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt attention_ops/build.py \
+	$(shell find attention_ops/csrc -type f)
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed-demo
+	$(PY) -m eval.demo --out out
+
+# Twice where the backend matters: with the compiled ops, and as on a machine without a compiler.
+test: $(VENV)/.installed-test
+	$(PY) -m pytest
+	QUADVIEW_BACKEND=portable $(PY) -m pytest tests/attention_ops tests/matching
+
+lint: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(VENV)/.installed-demo
+	$(PY) -m attention_ops bench
+
+clean:
+	rm -rf out build *.egg-info
+
+# The stamp of an extra is renewed when anything that decides the install has changed.
+$(VENV)/.installed-%: $(INSTALL_INPUTS)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	touch $@

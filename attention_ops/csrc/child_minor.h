@@ -1,0 +1,80 @@
+// Child-minor keys: (R, PD, F) instead of (R, F, PD), and dot products with them.
+//
+// One vector holds W / F channels of all F children of a parent, so F dot products cost one
+// multiply-add per vector and no horizontal sum until the end.
+#pragma once
+#include "rows.h"
+
+namespace {
+
+// (F, PD) rows as (PD, F).
+template <int F>
+QV_INLINE void child_minor(float* to, const float* rows, int64_t PD) {
+  for (int64_t d = 0; d < PD; d += W) {
+    V low, high, r[4];
+    if (F == 2) {
+      interleave(load(rows + d), load(rows + PD + d), low, high, AllLanes());
+      store(to + d * F, low);
+      store(to + d * F + W, high);
+    } else {
+      V even_low, even_high, odd_low, odd_high;
+      interleave(load(rows + d), load(rows + F / 2 * PD + d), even_low, even_high, AllLanes());
+      interleave(load(rows + PD + d), load(rows + (F - 1) * PD + d), odd_low, odd_high, AllLanes());
+      interleave(even_low, odd_low, r[0], r[1], AllLanes());
+      interleave(even_high, odd_high, r[2], r[3], AllLanes());
+      for (int i = 0; i < 4; i++) store(to + d * F + i * W, r[i]);
+    }
+  }
+}
+
+// A slab (R, F, D) child-minor; `work` holds F * PD floats.
+template <int F, typename T>
+QV_LOOP void pack_child_minor(float* to, const T* from, const uint8_t* mask, bool direct,
+                                int64_t R, int64_t D, int64_t PD, float* work) {
+  for (int64_t r = 0; r < R; r++) {
+    const float* rows = work;
+    if (direct)
+      rows = (const float*)(from + r * F * D);
+    else
+      widen_rows(work, from + r * F * D, mask ? mask + r * F : nullptr, F, D, PD);
+    child_minor<F>(to + r * F * PD, rows, PD);
+  }
+}
+
+// Each channel of F rows F times in a row, the shape that meets a child-minor vector.
+template <int F>
+QV_LOOP void expand(float* to, const float* rows, int64_t PD) {
+  for (int64_t d = 0; d < F * PD; d += W) {
+    V x = load(rows + d);
+    store(to + d * F, spread<F, 0>(x, AllLanes()));
+    store(to + d * F + W, spread<F, W / F>(x, AllLanes()));
+    if (F == 4) store(to + d * F + 2 * W, spread<F, 2 * W / F % W>(x, AllLanes()));
+    if (F == 4) store(to + d * F + 3 * W, spread<F, 3 * W / F % W>(x, AllLanes()));
+  }
+}
+
+// out[f][j * F + c] = row f . candidate (j, c), for whole vectors of parents.
+template <int F>
+QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float* minor,
+                    const int32_t* parent, int64_t parents, int64_t PD) {
+  constexpr int J = W / F;  // parents in a vector of the result
+  const int64_t size = PD * F;
+  for (int64_t first = 0; first < parents; first += J) {
+    const float* k[J];
+    V sum[F][J];
+    for (int j = 0; j < J; j++) k[j] = minor + parent[first + j] * size;
+    for (int f = 0; f < F; f++)
+      for (int j = 0; j < J; j++) sum[f][j] = V{};
+    for (int64_t i = 0; i < size; i += W) {
+      V x[J];
+      for (int j = 0; j < J; j++) x[j] = load(k[j] + i);
+      for (int f = 0; f < F; f++) {
+        V q = load(expanded + f * size + i);
+        for (int j = 0; j < J; j++) sum[f][j] += q * x[j];
+      }
+    }
+    for (int f = 0; f < F; f++) store(out + f * width + first * F, transpose_sum<F>(sum[f]));
+  }
+}
+
+}  // namespace

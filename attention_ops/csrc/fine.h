@@ -1,0 +1,132 @@
+// Fine level: what its forward and backward share.
+//
+// A block is the F children of one parent; its candidates are the F children of each of the parents
+// in its list, k-major, child-minor. A row of candidates has `width` floats, F per parent, padded to
+// whole vectors with -inf logits.
+#pragma once
+#include "child_minor.h"
+
+namespace {
+
+// Softmax within each run of F logits (base 2), in place; -1 where the logit is -inf. Returns the sum
+// of 2 ** (logit - high) over the row.
+template <int F>
+QV_LOOP float group_softmax(float* x, int64_t n, float high) {
+  V total{}, above = all(high == -kInf ? 0.f : high);
+  for (int64_t i = 0; i < n; i += W) {
+    V logit = load(x + i);
+    V top = run_max<F>(logit);
+    I empty = top == all(-kInf);
+    V e = exp2_of(logit - choose(empty, all(0.f), top));
+    V sum = choose(empty, all(1.f), run_sum<F>(e));
+    total += e * exp2_of(top - above);
+    store(x + i, choose(logit == all(-kInf), all(-1.f), e / sum));
+  }
+  return hsum(total);
+}
+
+// out[f] = sum over candidates of weight[f][candidate] * its row; `vectors` of channels at a time.
+template <int F, int vectors>
+QV_LOOP void mix_columns(float* out, const float* weight, int64_t width, const float* rows,
+                           const int32_t* parent, int64_t parents, int64_t PD) {
+  constexpr int chains = F < 4 ? 2 : 1;  // independent sums, to keep the adders busy
+  V sum[chains][F][vectors] = {};
+  for (int64_t j = 0; j < parents; j++) {
+    const float* row = rows + parent[j] * F * PD;
+    for (int c = 0; c < F; c++)
+      for (int f = 0; f < F; f++) {
+        V w = all(weight[f * width + j * F + c]);
+        for (int v = 0; v < vectors; v++) sum[c % chains][f][v] += w * load(row + c * PD + v * W);
+      }
+  }
+  for (int f = 0; f < F; f++)
+    for (int v = 0; v < vectors; v++) {
+      V total = sum[0][f][v];
+      if (chains == 2) total += sum[chains - 1][f][v];
+      store(out + f * PD + v * W, total);
+    }
+}
+template <int F>
+QV_LOOP void mix(float* out, const float* weight, int64_t width, const float* rows,
+                   const int32_t* parent, int64_t parents, int64_t PD) {
+  constexpr int wide = W == 16 ? 4 : 2, half = wide / 2;
+  int64_t d = 0;
+  for (; d + wide * W <= PD; d += wide * W)
+    mix_columns<F, wide>(out + d, weight, width, rows + d, parent, parents, PD);
+  for (; d + half * W <= PD; d += half * W)
+    mix_columns<F, half>(out + d, weight, width, rows + d, parent, parents, PD);
+  for (; d < PD; d += W)
+    mix_columns<F, 1>(out + d, weight, width, rows + d, parent, parents, PD);
+}
+
+template <int F, typename T>
+struct Fine {
+  const Call& call;
+  const int64_t D, PD, width;
+  const T *query, *key, *value;  // of this slab
+  const uint8_t* mask;           // (R, F) or null
+
+  // Scratch of both directions.
+  float *key_minor, *bias_rows, *bias, *rows, *expanded, *logits;
+  int32_t *parent, *slot;
+  int64_t parents = 0;  // valid ones of the current block
+
+  Fine(const Call& c, int64_t slab, Arena& arena)
+      : call(c), D(c.D), PD(round_up(c.D, kPad)), width(round_up(c.K * F, W)) {
+    query = (const T*)c.query + slab * c.P * F * D;
+    key = (const T*)c.key + slab * c.R * F * D;
+    value = (const T*)c.value + slab * c.R * F * D;
+    mask = c.key_mask ? c.key_mask + slab / c.M * c.R * F : nullptr;
+    key_minor = arena.floats(c.R * F * PD);
+    bias_rows = mask ? arena.floats(c.R * F) : nullptr;
+    bias = mask ? arena.floats(width) : nullptr;
+    rows = arena.floats(F * PD);
+    expanded = arena.floats(F * PD * F);
+    logits = arena.floats(F * width);
+    parent = arena.ints(c.K + W);
+    slot = arena.ints(c.K + W);
+  }
+
+  // Reads the list of block p without the absent parents; false if none is left. Whole vectors
+  // of parents are filled up with the first.
+  bool read_parents(int64_t slab, int64_t p) {
+    const int32_t* list = call.parent_index + (slab * call.P + p) * call.K;
+    parents = 0;
+    for (int64_t k = 0; k < call.K; k++) {
+      parent[parents] = list[k];
+      slot[parents] = (int32_t)k;
+      parents += list[k] >= 0;
+    }
+    for (int64_t k = parents; k % (W / F); k++) parent[k] = parent[0];
+    return parents > 0;
+  }
+  int64_t row_length() const { return round_up(parents * F, W); }
+
+  void pack() {
+    pack_child_minor<F>(key_minor, key, mask, reads_directly(call), call.R, D, PD, rows);
+    for (int64_t i = 0; mask && i < call.R * F; i++) bias_rows[i] = mask[i] ? 0.f : -kInf;
+  }
+
+  // Query rows of the block at `from`, times `factor`, in `rows`; their logits in `logits`.
+  void compute_logits(const T* from, float factor) {
+    for (int f = 0; f < F; f++) widen_row(rows + f * PD, from + f * D, D, PD, factor);
+    expand<F>(expanded, rows, PD);
+    dots<F>(logits, width, expanded, key_minor, parent, parents, PD);
+    hide_invalid();
+  }
+
+  // Logits of the block are -inf under the mask and in the padding.
+  void hide_invalid() {
+    int64_t n = row_length();
+    if (mask) {
+      for (int64_t j = 0; j * F < n; j++) memcpy(bias + j * F, bias_rows + parent[j] * F, 4 * F);
+      for (int f = 0; f < F; f++)
+        for (int64_t i = 0; i < n; i += W)
+          store(logits + f * width + i, load(logits + f * width + i) + load(bias + i));
+    }
+    for (int f = 0; f < F; f++)
+      for (int64_t i = parents * F; i < n; i++) logits[f * width + i] = -kInf;
+  }
+};
+
+}  // namespace

@@ -1,0 +1,185 @@
+// Fine level, backward: the block's probabilities again, then the gradients of both products.
+//
+// One thread owns the slab, so the sums over blocks into keys and values need no atomics and come in
+// one order whatever the number of threads.
+#pragma once
+#include "fine.h"
+
+namespace {
+
+// For every candidate: grad_query += dlogit * key, grad_key += dlogit * query,
+// grad_value += share * grad_message; `vectors` of channels at a time, PD apart from row to row.
+template <int F, int vectors>
+QV_LOOP void spread_columns(float* grad_query, float* grad_key, float* grad_value,
+                              const float* dlogit, const float* share, int64_t width,
+                              const float* query, const float* grad_message, const float* key,
+                              const int32_t* parent, int64_t parents, int64_t PD) {
+  V q[F][vectors], g[F][vectors], sum[F][vectors];
+  for (int f = 0; f < F; f++)
+    for (int v = 0; v < vectors; v++) {
+      q[f][v] = load(query + f * PD + v * W);
+      g[f][v] = load(grad_message + f * PD + v * W);
+      sum[f][v] = V{};
+    }
+  for (int64_t j = 0; j < parents; j++)
+    for (int c = 0; c < F; c++) {
+      int64_t at = (parent[j] * F + c) * PD;
+      V k[vectors], dk[vectors], dv[vectors];
+      for (int v = 0; v < vectors; v++) {
+        k[v] = load(key + at + v * W);
+        dk[v] = load(grad_key + at + v * W);
+        dv[v] = load(grad_value + at + v * W);
+      }
+      for (int f = 0; f < F; f++) {
+        V ds = all(dlogit[f * width + j * F + c]), s = all(share[f * width + j * F + c]);
+        for (int v = 0; v < vectors; v++) {
+          sum[f][v] += ds * k[v];
+          dk[v] += ds * q[f][v];
+          dv[v] += s * g[f][v];
+        }
+      }
+      for (int v = 0; v < vectors; v++) {
+        store(grad_key + at + v * W, dk[v]);
+        store(grad_value + at + v * W, dv[v]);
+      }
+    }
+  for (int f = 0; f < F; f++)
+    for (int v = 0; v < vectors; v++) store(grad_query + f * PD + v * W, sum[f][v]);
+}
+
+template <int F, typename T>
+struct FineBackward : Fine<F, T> {
+  typedef Fine<F, T> Base;
+  using Base::call, Base::D, Base::PD, Base::width, Base::logits, Base::parent, Base::parents;
+
+  const bool direct;
+  float *value_minor, *key_rows, *grad_key, *grad_value;
+  float *query_rows, *grad_rows, *grad_query, *dshare, *weight, *selected;
+
+  FineBackward(const Call& c, int64_t slab, Arena& arena)
+      : Base(c, slab, arena), direct(reads_directly(c)) {
+    int64_t size = c.R * F * PD;
+    value_minor = arena.floats(size);
+    key_rows = direct ? (float*)Base::key : arena.floats(size);
+    grad_key = direct ? (float*)c.grad_key + slab * size : arena.floats(size);
+    grad_value = direct ? (float*)c.grad_value + slab * size : arena.floats(size);
+    query_rows = arena.floats(F * PD);
+    grad_rows = arena.floats(F * PD);
+    grad_query = arena.floats(F * PD);
+    dshare = arena.floats(F * width);
+    weight = arena.floats(width);
+    selected = arena.floats(width);
+  }
+
+  void pack() {
+    Base::pack();
+    int64_t rows = call.R * F;
+    pack_child_minor<F>(value_minor, Base::value, Base::mask, direct, call.R, D, PD, Base::rows);
+    if (!direct) widen_rows(key_rows, Base::key, Base::mask, rows, D, PD);
+    fill(grad_key, rows * PD, 0.f);
+    fill(grad_value, rows * PD, 0.f);
+  }
+
+  void run(const Stretch& stretch) {
+    for (int64_t p = 0; p < call.P; p++) {
+      int64_t block = stretch.slab * call.P + p;
+      if (call.variant_a) fill(call.grad_parent_score + block * call.K, call.K, 0.f);
+      if (Base::read_parents(stretch.slab, p))
+        run_block(block, p);
+      else
+        memset((T*)call.grad_query + block * F * D, 0, (size_t)(F * D) * sizeof(T));
+    }
+    int64_t first = stretch.slab * call.R * F;
+    for (int64_t i = 0; !direct && i < call.R * F; i++) {
+      narrow_row((T*)call.grad_key + (first + i) * D, grad_key + i * PD, D);
+      narrow_row((T*)call.grad_value + (first + i) * D, grad_value + i * PD, D);
+    }
+  }
+
+  void run_block(int64_t block, int64_t p) {
+    Base::compute_logits(Base::query + p * F * D, (float)call.scale * kLog2e);
+    const T* grad_message = (const T*)call.grad_message + block * F * D;
+    for (int f = 0; f < F; f++) {
+      widen_row(query_rows + f * PD, Base::query + (p * F + f) * D, D, PD);
+      widen_row(grad_rows + f * PD, grad_message + f * D, D, PD);
+    }
+    expand<F>(Base::expanded, grad_rows, PD);
+    dots<F>(dshare, width, Base::expanded, value_minor, parent, parents, PD);
+    if (call.variant_a)
+      differentiate_groups(block);
+    else
+      differentiate_all(block);
+    spread_gradients();
+    for (int f = 0; f < F; f++)
+      narrow_row((T*)call.grad_query + (block * F + f) * D, grad_query + f * PD, D);
+  }
+
+  void spread_gradients() {
+    constexpr int wide = W == 16 ? 2 : 1;
+    int64_t d = 0;
+    for (; d + wide * W <= PD; d += wide * W) spread_at<wide>(d);
+    for (; d < PD; d += W) spread_at<1>(d);
+  }
+  template <int vectors>
+  void spread_at(int64_t d) {
+    spread_columns<F, vectors>(grad_query + d, grad_key + d, grad_value + d, dshare, logits, width,
+                               query_rows + d, grad_rows + d, key_rows + d, parent, parents, PD);
+  }
+
+  // B: `logits` become probabilities, `dshare` the gradients of the logits.
+  void differentiate_all(int64_t block) {
+    int64_t n = Base::row_length();
+    for (int f = 0; f < F; f++) {
+      float *x = logits + f * width, *g = dshare + f * width;
+      float lse = call.lse[block * F + f];
+      V shift = all(lse == -kInf ? kInf : lse * kLog2e), sum{};
+      for (int64_t i = 0; i < n; i += W) {
+        V prob = exp2_of(load(x + i) - shift);
+        store(x + i, prob);
+        sum += prob * load(g + i);
+      }
+      V mean = all(hsum(sum)), scale = all((float)call.scale);
+      for (int64_t i = 0; i < n; i += W)
+        store(g + i, load(x + i) * (load(g + i) - mean) * scale);
+    }
+  }
+
+  // A: the same within each group, with the parents' scores and their gradients.
+  void differentiate_groups(int64_t block) {
+    int64_t n = Base::row_length();
+    const float* score = call.parent_score + block * call.K;
+    float* grad_score = call.grad_parent_score + block * call.K;
+    for (int64_t i = 0; i < n; i++) weight[i] = i < parents * F ? score[Base::slot[i / F]] : 0.f;
+    for (int f = 0; f < F; f++) {
+      float *x = logits + f * width, *g = dshare + f * width;
+      group_softmax<F>(x, n, 0.f);
+      mark_selected(block * F + f, g);
+      for (int64_t i = 0; i < n; i += W) {
+        I valid = load(x + i) >= all(0.f);
+        V prob = choose(valid, load(x + i), all(0.f)), w = load(weight + i);
+        V in_message = choose(load(selected + i) > all(0.f), all(0.f), prob * w);
+        V dprob = prob * load(g + i);
+        V mean = run_sum<F>(dprob);
+        store(selected + i, mean);
+        store(g + i, prob * (load(g + i) - mean) * w * (float)call.scale);
+        store(x + i, in_message);
+      }
+      for (int64_t j = 0; j < parents; j++) grad_score[Base::slot[j]] += selected[j * F];
+    }
+  }
+
+  // The selected candidates of a row take their gradient from the scores, not from the message.
+  void mark_selected(int64_t row, float* g) {
+    fill(selected, Base::row_length(), 0.f);
+    for (int64_t k = 0, j = 0; k < call.topk; k++) {
+      int32_t token = call.index[row * call.topk + k];
+      if (token < 0) break;
+      while (j < parents && parent[j] != token / F) j++;
+      if (j == parents) break;
+      selected[j * F + token % F] = 1.f;
+      g[j * F + token % F] = call.grad_score[row * call.topk + k];
+    }
+  }
+};
+
+}  // namespace

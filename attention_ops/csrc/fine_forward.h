@@ -1,0 +1,116 @@
+// Fine level, forward: logits, selection, softmax and weighted sum of one block at a time.
+#pragma once
+#include "fine.h"
+#include "select.h"
+
+namespace {
+
+template <int F, typename T>
+struct FineForward : Fine<F, T> {
+  typedef Fine<F, T> Base;
+  using Base::call, Base::D, Base::PD, Base::width, Base::logits, Base::parent, Base::parents;
+
+  float *value_rows, *weight, *rank, *keep;
+  int32_t *token, *kept, *position;
+
+  FineForward(const Call& c, int64_t slab, Arena& arena) : Base(c, slab, arena) {
+    value_rows = reads_directly(c) ? nullptr : arena.floats(c.R * F * PD);
+    weight = arena.floats(width);
+    rank = arena.floats(width);
+    token = arena.ints(width);
+    keep = arena.floats(width + W);
+    kept = arena.ints(width + W);
+    position = arena.ints(c.topk);
+  }
+
+  void pack() {
+    Base::pack();
+    if (value_rows) widen_rows(value_rows, Base::value, Base::mask, call.R * F, D, PD);
+  }
+
+  // Candidate (j, c) is token F * parent[j] + c; for A the selection works on positions instead.
+  void name_candidates() {
+    for (int64_t i = 0; i < Base::row_length(); i++)
+      token[i] = call.variant_a ? (int32_t)i : parent[i / F] * F + (int32_t)(i % F);
+  }
+
+  void run(const Stretch& stretch) {
+    for (int64_t p = stretch.begin; p < stretch.end; p++) {
+      int64_t row = (stretch.slab * call.P + p) * F;
+      if (!Base::read_parents(stretch.slab, p)) {
+        write_nothing(row);
+        continue;
+      }
+      Base::compute_logits(Base::query + p * F * D, (float)call.scale * kLog2e);
+      if (call.topk) name_candidates();
+      float factor[F];
+      if (call.variant_a)
+        weigh_groups(stretch.slab * call.P + p, row, factor);
+      else
+        weigh_all(row, factor);
+      const float* rows = value_rows ? value_rows : (const float*)Base::value;
+      mix<F>(Base::rows, logits, width, rows, parent, parents, PD);
+      for (int f = 0; f < F; f++)
+        narrow_row((T*)call.message + (row + f) * D, Base::rows + f * PD, D, factor[f]);
+    }
+  }
+
+  void write_nothing(int64_t row) {
+    memset((T*)call.message + row * D, 0, (size_t)(F * D) * sizeof(T));
+    for (int f = 0; f < F; f++) call.lse[row + f] = -kInf;
+    for (int64_t i = 0; i < F * call.topk; i++) call.index[row * call.topk + i] = -1;
+    if (call.variant_a) fill(call.score + row * call.topk, F * call.topk, 0.f);
+  }
+
+  // B: one softmax over all candidates. Leaves 2 ** (logit - max) in `logits`.
+  void weigh_all(int64_t row, float* factor) {
+    int64_t n = Base::row_length();
+    float high[F], sum[F];
+    for (int f = 0; f < F; f++) high[f] = row_max(logits + f * width, n);
+    for (int f = 0; call.topk && f < F; f++)
+      select_labels(logits + f * width, token, (int)n, (int)call.topk, high[f], keep, kept,
+                    call.index + (row + f) * call.topk);
+    for (int f = 0; f < F; f++) sum[f] = row_exp2(logits + f * width, n, high[f]);
+    write_lse(call.lse + row, sum, high, F);
+    for (int f = 0; f < F; f++) factor[f] = sum[f] > 0.f ? 1.f / sum[f] : 0.f;
+  }
+
+  // A: a softmax for each parent, times the parent's score. Leaves the shares in `logits`.
+  void weigh_groups(int64_t block, int64_t row, float* factor) {
+    int64_t n = Base::row_length();
+    for (int64_t i = 0; i < n; i++)
+      weight[i] = i < parents * F ? call.parent_score[block * call.K + Base::slot[i / F]] : 0.f;
+    float high[F], sum[F];
+    for (int f = 0; f < F; f++) {
+      float* x = logits + f * width;
+      high[f] = row_max(x, n);
+      sum[f] = group_softmax<F>(x, n, high[f]);
+      float best = -kInf;
+      for (int64_t i = 0; i < n; i += W) {
+        I valid = load(x + i) >= all(0.f);
+        V share = load(x + i) * load(weight + i);
+        store(rank + i, choose(valid, share, all(-kInf)));
+        store(x + i, choose(valid, share, all(0.f)));
+      }
+      if (call.topk) {
+        best = row_max(rank, n);
+        select_labels(rank, token, (int)n, (int)call.topk, best, keep, kept, position);
+        take_selected(x, row + f);
+      }
+      factor[f] = 1.f;
+    }
+    write_lse(call.lse + row, sum, high, F);
+  }
+
+  // The shares at `position` become the scores and leave the message.
+  void take_selected(float* share, int64_t row) {
+    for (int64_t k = 0; k < call.topk; k++) {
+      int32_t at = position[k];
+      call.index[row * call.topk + k] = at < 0 ? -1 : parent[at / F] * F + at % F;
+      call.score[row * call.topk + k] = at < 0 ? 0.f : share[at];
+      if (at >= 0) share[at] = 0.f;
+    }
+  }
+};
+
+}  // namespace

@@ -1,0 +1,231 @@
+// Vectors of QV_WIDTH floats: the few operations that the kernels need, and nothing of attention.
+//
+// GCC and Clang vector extensions with an explicit width. Intrinsics only where the compilers do
+// not find the instruction from the plain expression (maximum, comparison to bits, compression).
+// Everything has internal linkage: this file is compiled once per instruction set, and a function
+// shared by name between them would crash older processors.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#define QV_INLINE static inline __attribute__((always_inline))
+// Loops worth a function of their own: compiled once, not into every caller.
+#define QV_LOOP static __attribute__((noinline))
+
+namespace {
+
+constexpr int W = QV_WIDTH;
+constexpr float kInf = __builtin_inff();
+constexpr float kLog2e = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+
+typedef float V __attribute__((vector_size(4 * W)));
+typedef int32_t I __attribute__((vector_size(4 * W)));
+typedef uint32_t U __attribute__((vector_size(4 * W)));
+typedef uint16_t H __attribute__((vector_size(2 * W)));
+typedef float Vmem __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef int32_t Imem __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef uint16_t Hmem __attribute__((vector_size(2 * W), aligned(2), may_alias));
+
+QV_INLINE V load(const float* p) { return *(const Vmem*)p; }
+QV_INLINE void store(float* p, V v) { *(Vmem*)p = v; }
+QV_INLINE I load(const int32_t* p) { return *(const Imem*)p; }
+QV_INLINE void store(int32_t* p, I v) { *(Imem*)p = v; }
+QV_INLINE V all(float x) { return V{} + x; }
+
+// Lanes of the pair (a, b), numbered 0 .. 2W - 1.
+template <int... lane>
+QV_INLINE V shuffle(V a, V b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, lane...);
+#else
+  return __builtin_shuffle(a, b, I{lane...});
+#endif
+}
+
+template <int... lane>
+struct Lanes {};
+template <int n, int... lane>
+struct Count : Count<n - 1, n - 1, lane...> {};
+template <int... lane>
+struct Count<0, lane...> {
+  typedef Lanes<lane...> type;
+};
+typedef Count<W>::type AllLanes;
+
+QV_INLINE V vmax(V a, V b) {
+#if QV_WIDTH == 16
+  return _mm512_max_ps(a, b);
+#elif QV_WIDTH == 8
+  return _mm256_max_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+// One bit per lane, lane 0 lowest. Comparisons with NaN are false.
+QV_INLINE uint32_t bits_ge(V a, V b) {
+#if QV_WIDTH == 16
+  return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+#elif QV_WIDTH == 8
+  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+#elif defined(__SSE2__)
+  return _mm_movemask_ps(_mm_cmpge_ps(a, b));
+#else
+  I yes = a >= b;
+  uint32_t bits = 0;
+  for (int l = 0; l < W; l++) bits |= (uint32_t)(yes[l] & 1) << l;
+  return bits;
+#endif
+}
+QV_INLINE uint32_t bits_gt(V a, V b) {
+#if QV_WIDTH == 16
+  return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+#elif QV_WIDTH == 8
+  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ));
+#elif defined(__SSE2__)
+  return _mm_movemask_ps(_mm_cmpgt_ps(a, b));
+#else
+  I yes = a > b;
+  uint32_t bits = 0;
+  for (int l = 0; l < W; l++) bits |= (uint32_t)(yes[l] & 1) << l;
+  return bits;
+#endif
+}
+
+// Writes the lanes of the vector at `from` that `bits` names to `to`, in order; may write a whole
+// vector. Returns how many lanes it wrote.
+QV_INLINE int compress(int32_t* to, const int32_t* from, uint32_t bits) {
+#if QV_WIDTH == 16
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)bits, _mm512_loadu_si512(from)));
+  return __builtin_popcount(bits);
+#else
+  int n = 0;
+  for (; bits; bits &= bits - 1) to[n++] = from[__builtin_ctz(bits)];
+  return n;
+#endif
+}
+QV_INLINE int compress(float* to, const float* from, uint32_t bits) {
+#if QV_WIDTH == 16
+  _mm512_storeu_ps(to, _mm512_maskz_compress_ps((__mmask16)bits, _mm512_loadu_ps(from)));
+  return __builtin_popcount(bits);
+#else
+  int n = 0;
+  for (; bits; bits &= bits - 1) to[n++] = from[__builtin_ctz(bits)];
+  return n;
+#endif
+}
+
+QV_INLINE V choose(I yes, V a, V b) { return yes ? a : b; }
+
+QV_INLINE float hsum(V a) {
+  float x[W];
+  memcpy(x, &a, sizeof a);
+  for (int half = W / 2; half; half /= 2)
+    for (int l = 0; l < half; l++) x[l] += x[l + half];
+  return x[0];
+}
+QV_INLINE float hmax(V a) {
+  float x[W];
+  memcpy(x, &a, sizeof a);
+  for (int half = W / 2; half; half /= 2)
+    for (int l = 0; l < half; l++) x[l] = x[l] > x[l + half] ? x[l] : x[l + half];
+  return x[0];
+}
+
+// 2 ** x for x <= 0, relative error 1e-7; exactly 0 below -126 and at -inf.
+QV_INLINE V exp2_of(V x) {
+  I in_range = x >= all(-126.f);
+  x = vmax(all(-126.f), x);
+  V whole = x + 12582912.f;  // 1.5 * 2**23: the sum has no bits left for a fraction
+  I n = (I)whole - 0x4B400000;
+  V r = x - (whole - 12582912.f);  // in [-0.5, 0.5]
+  V p = all(1.534581242594868e-4f);  // minimax of relative error on that range
+  p = p * r + 1.3399930903688073e-3f;
+  p = p * r + 9.618489071726799e-3f;
+  p = p * r + 5.550328642129898e-2f;
+  p = p * r + 2.4022646248340607e-1f;
+  p = p * r + 6.931471824645996e-1f;
+  p = p * r + 1.0f;
+  return (V)(((I)p + (n << 23)) & in_range);
+}
+
+// Natural logarithm of normal positive floats, relative error 1e-7.
+QV_INLINE V log_of(V x) {
+  I bits = (I)x;
+  I e = (bits - 0x3f3504f3) >> 23;  // the mantissa lands in [sqrt(1/2), sqrt(2))
+  V m = (V)(bits - (e << 23));
+  V s = (m - 1.f) / (m + 1.f);
+  V z = s * s;
+  V p = all(2.f / 9.f);  // log m = 2 atanh s
+  p = p * z + 2.f / 7.f;
+  p = p * z + 2.f / 5.f;
+  p = p * z + 2.f / 3.f;
+  p = p * z + 2.f;
+  return p * s + __builtin_convertvector(e, V) * kLn2;
+}
+
+// Sums and maxima within each run of F neighbouring lanes, in all lanes of the run.
+template <int step, int... lane>
+QV_INLINE V swap_within(V a, Lanes<lane...>) {
+  return shuffle<(lane ^ step)...>(a, a);
+}
+template <int F>
+QV_INLINE V run_sum(V a) {
+  if (F >= 2) a += swap_within<1>(a, AllLanes());
+  if (F >= 4) a += swap_within<2>(a, AllLanes());
+  return a;
+}
+template <int F>
+QV_INLINE V run_max(V a) {
+  if (F >= 2) a = vmax(a, swap_within<1>(a, AllLanes()));
+  if (F >= 4) a = vmax(a, swap_within<2>(a, AllLanes()));
+  return a;
+}
+
+// Of W / F vectors, each W / F partial sums of runs of F lanes, run j of the result is the sum of
+// the runs of vector j.
+template <int F, int s, int... lane>
+QV_INLINE V join(V a, V b, Lanes<lane...>) {
+  // Runs 2s at a time: the first s of a and of b, plus the second s of a and of b.
+  V first = shuffle<((lane / F) % (2 * s) < s ? lane : lane - s * F + W)...>(a, b);
+  V second = shuffle<((lane / F) % (2 * s) < s ? lane + s * F : lane + W)...>(a, b);
+  return first + second;
+}
+template <int F, int s>
+struct Reduce {
+  QV_INLINE V of(const V* a) {
+    V joined[s];
+    for (int j = 0; j < s; j++) joined[j] = join<F, s>(a[j], a[j + s], AllLanes());
+    return Reduce<F, s / 2>::of(joined);
+  }
+};
+template <int F>
+struct Reduce<F, 0> {
+  QV_INLINE V of(const V* a) { return a[0]; }
+};
+template <int F>
+QV_INLINE V transpose_sum(const V* a) {
+  return Reduce<F, W / F / 2>::of(a);
+}
+
+// Lane l of the result is lane first + l / F of `a`.
+template <int F, int first, int... lane>
+QV_INLINE V spread(V a, Lanes<lane...>) {
+  return shuffle<(first + lane / F)...>(a, a);
+}
+
+// a0 b0 a1 b1 ... in two vectors.
+template <int... lane>
+QV_INLINE void interleave(V a, V b, V& low, V& high, Lanes<lane...>) {
+  low = shuffle<(lane / 2 + lane % 2 * W)...>(a, b);
+  high = shuffle<(lane / 2 + lane % 2 * W + W / 2)...>(a, b);
+}
+
+}  // namespace

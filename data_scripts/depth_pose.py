@@ -1,0 +1,62 @@
+"""Motion of pixels from depth and camera pose: the labels of posed RGB-D data and of rendered scenes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def warp_from_depth(
+    depth0: Tensor,
+    K0: Tensor,
+    depth1: Tensor,
+    K1: Tensor,
+    T_0to1: Tensor,
+    tolerance: float = 0.05,
+) -> tuple[Tensor, Tensor]:
+    """Where each pixel of image 0 lies in image 1, (H0, W0, 2) px, and whether it is seen there.
+
+    depth0 (H0, W0) and depth1 (H1, W1) in metres along the axis, 0 or NaN where unknown; K (3, 3);
+    T_0to1 (4, 4) with x1 = T_0to1 x0. Seen (H0, W0) means: inside image 1 and at the depth found
+    there, within the relative `tolerance`. The warp is 0 where it is not seen.
+    """
+    for name, depth in (("depth0", depth0), ("depth1", depth1)):
+        if depth.ndim != 2:
+            raise ValueError(f"{name} must be (H, W) metres, got {tuple(depth.shape)}")
+    H0, W0 = depth0.shape
+    x, y, depth = _project(depth0, K0, K1, T_0to1)
+    H1, W1 = depth1.shape
+    # NaN from unknown depths compares False
+    inside = (depth > 0) & (x >= 0) & (x <= W1 - 1) & (y >= 0) & (y <= H1 - 1)
+    x, y = torch.where(inside, x, 0), torch.where(inside, y, 0)
+    there = sample_inverse_depth(depth1, x, y)
+    seen = inside & (there > 0) & ((depth * there - 1).abs() < tolerance)
+    warp = torch.stack([x, y], -1) * seen[..., None]
+    return warp.reshape(H0, W0, 2), seen
+
+
+def _project(
+    depth0: Tensor, K0: Tensor, K1: Tensor, T_0to1: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixel x, y in image 1 and depth there of every pixel of image 0; NaN where unknown."""
+    H0, W0 = depth0.shape
+    rotate = (K1.double() @ T_0to1[:3, :3].double() @ K0.double().inverse()).to(depth0)
+    move = (K1.double() @ T_0to1[:3, 3].double()).to(depth0)
+    column = torch.arange(W0, device=depth0.device, dtype=depth0.dtype)
+    row = torch.arange(H0, device=depth0.device, dtype=depth0.dtype)[:, None]
+    known = torch.where(depth0 > 0, depth0, torch.nan)
+    ahead = [(r[0] * column + (r[1] * row + r[2])) * known + m for r, m in zip(rotate, move)]
+    return ahead[0] / ahead[2], ahead[1] / ahead[2], ahead[2]
+
+
+def sample_inverse_depth(depth: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """1 / depth (H, W) at pixels x, y (P, Q) inside it; 0 where no neighbour is known.
+
+    Bilinear in 1 / depth, which is exact on planes, over those neighbours that are known.
+    """
+    H, W = depth.shape
+    known = depth > 0
+    inverse = torch.where(known, 1 / torch.where(known, depth, 1), 0)
+    maps = torch.stack([inverse, known.to(inverse)])[None]  # (1, 2, H, W)
+    grid = torch.stack([x * (2 / max(W - 1, 1)) - 1, y * (2 / max(H - 1, 1)) - 1], -1)[None]
+    mean, weight = F.grid_sample(maps, grid, align_corners=True)[0]
+    return mean / weight.clamp_min(1e-6)

@@ -1,0 +1,1 @@
+"""How accurate a matcher is, with the protocol beside every number: `python -m eval --help`."""

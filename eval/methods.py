@@ -1,0 +1,78 @@
+"""Matchers by name: ours, a checkpoint, or a baseline; and what identifies one, so that files of
+predictions of another one are never scored by mistake.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from eval.baselines import SiftMatcher, XfeatMatcher
+from matching.matches import Matches
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "matching" / "weights"
+
+
+class PairMatcher(Protocol):
+    """Anything that matches two RGB images (H, W, 3) uint8."""
+
+    def match(self, image0: np.ndarray, image1: np.ndarray) -> Matches:
+        """Matches in pixels of the images as given, best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A matcher that is made when it is first needed."""
+
+    name: str  # also the name of its folder of results
+    identity: str  # changes when the predictions may change
+    load: Callable[[], PairMatcher]
+
+
+BASELINES: dict[str, Callable[[], PairMatcher]] = {"sift": SiftMatcher, "xfeat": XfeatMatcher}
+
+
+def find_method(name: str) -> Method:
+    """The method of that name: sift, xfeat, the name of shipped weights, or the path of a checkpoint.
+
+    Raises:
+        ValueError: no such method.
+    """
+    if name in BASELINES:
+        return Method(
+            name, f"{name} {_digest([Path(__file__).with_name('baselines.py')])}", BASELINES[name]
+        )
+    shipped = WEIGHTS / f"{name}.safetensors"
+    path = shipped if shipped.is_file() else Path(name)
+    if not path.is_file():
+        known = sorted([*BASELINES, *(file.stem for file in WEIGHTS.glob("*.safetensors"))])
+        raise ValueError(
+            f"method must be one of {', '.join(known)} or the path of a checkpoint, got {name!r}"
+        )
+    identity = f"{path.stem} {_digest([path])} code {_digest(_sources())}"
+    return Method(path.stem, identity, lambda: _load_ours(path))
+
+
+def _load_ours(path: Path) -> PairMatcher:
+    from matching.predictor import load_predictor  # a baseline does not wait for torch
+
+    return load_predictor(path, long_side=None)
+
+
+def _sources() -> list[Path]:
+    """The source files that decide what our matcher predicts."""
+    folders = [ROOT / "attention_ops", ROOT / "matching"]
+    return sorted(file for folder in folders for file in folder.rglob("*.py"))
+
+
+def _digest(paths: list[Path]) -> str:
+    """Twelve hexadecimal digits that stand for the contents of the files."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

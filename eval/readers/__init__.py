@@ -1,0 +1,1 @@
+"""Readers of the pair lists of benchmarks, one format a file."""

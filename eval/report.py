@@ -1,0 +1,125 @@
+"""Results for people (a table with the protocol beside the numbers) and for programs (results.json)."""
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from eval.runner import Result
+from eval.scores import PRECISION_RULE
+
+PACKAGES = ("quadview", "torch", "opencv-python", "opencv-python-headless", "numpy")
+
+
+def headings() -> list[str]:
+    """Names of the columns of `row`."""
+    return ["benchmark", "method", "estimator", "AUC %", "failed", "right %", "matches", "s / pair"]
+
+
+def row(result: Result) -> list[str]:
+    """One result as text; areas and shares in percent."""
+    benchmark, summary = result.benchmark, result.summary
+    thresholds = "/".join(summary.auc)
+    areas = " / ".join(f"{100 * area:.1f}" for area in summary.auc.values())
+    return [
+        benchmark.name,
+        result.method,
+        result.estimator.short,
+        f"@{thresholds} {benchmark.unit}: {areas}",
+        f"{summary.failed} of {summary.pairs}",
+        f"{100 * summary.precision:.1f}",
+        f"{summary.mean_matches:.0f}",
+        f"{summary.median_seconds:.2f}",
+    ]
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What a reader must know about the table."""
+    sides = sorted({result.benchmark.long_side for result in results})
+    units = {result.benchmark.unit for result in results}
+    rules = ", ".join(rule for unit, rule in PRECISION_RULE.items() if unit in units)
+    estimators = sorted({result.estimator for result in results}, key=str)
+    return [
+        f"Images shrunk to long side {', '.join(map(str, sides))} px, never enlarged; "
+        "thresholds in pixels of the shrunk images.",
+        "AUC in percent: pose = larger of rotation and translation-direction error, homography = mean "
+        "corner error; a failed pair has an infinite error.",
+        f"right = mean share of matches with {rules}, in percent; "
+        "s / pair = median time of the match.",
+        f"Estimators: {'; '.join(map(str, estimators))}.",
+    ]
+
+
+def text_table(results: Sequence[Result]) -> Table:
+    """The results as a table for a terminal."""
+    table = Table(*headings(), caption="\n".join(notes(results)), caption_justify="left")
+    for result in results:
+        table.add_row(*row(result))
+    return table
+
+
+def markdown_table(results: Sequence[Result]) -> str:
+    """The results as a table in Markdown."""
+    lines = [headings(), ["---"] * len(headings()), *(row(result) for result in results)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join([table, "", *(f"- {note}" for note in notes(results)), ""])
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Writes every number and every setting behind it to `path`, whole or not at all."""
+    document = {"environment": environment(), "results": [_as_json(result) for result in results]}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
+    temporary.rename(path)
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    return {
+        "benchmark": result.benchmark.name,
+        "method": result.method,
+        "identity": result.identity,
+        "protocol": result.benchmark.protocol(result.estimator),
+        "estimator": asdict(result.estimator),
+        "unit": result.benchmark.unit,
+        **asdict(result.summary),
+        "scores": [_finite(asdict(score)) for score in result.scores],
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with null for infinity, which JSON does not have."""
+    return {
+        key: None if isinstance(value, float) and math.isinf(value) else value
+        for key, value in values.items()
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions, machine and commit."""
+    found = {package: _version(package) for package in PACKAGES}
+    found |= {"python": platform.python_version(), "machine": platform.platform()}
+    return found | {"commit": _commit()}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    root = Path(__file__).parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,119 @@
+"""Training batches: synthetic pairs drawn on the fly, with labels, the same for the same number.
+
+Batch number n depends on the seed and n alone, so a resumed run goes on with the batch it would have
+seen, and the validation batches are the same for every run.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data_scripts.layered import layered_pair, unrelated_pair
+from data_scripts.photometric import photometric
+from data_scripts.scene import scene_pair
+from data_scripts.two_view import TwoView
+from matching.labels import pair_labels
+
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B labelled pairs of one size; fields as in `matching.labels.PairLabels`."""
+
+    image0: Tensor  # (B, 1, H, W) grey in [0, 1]
+    image1: Tensor  # (B, 1, H, W)
+    partner: Tensor  # (B, L) int64
+    target: Tensor  # (B, L, 2)
+    known: Tensor  # (B, L) bool
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """What the synthetic pairs look like."""
+
+    sizes: tuple[tuple[int, int], ...] = ((192, 192), (160, 224), (224, 160))  # H, W; one a batch
+    batch: int = 8  # pairs in a batch
+    scenes: float = 0.2  # share of ray-cast scenes; the others are layered planes
+    negatives: float = 0.05  # share of pairs that show different things
+
+
+class PairBatches(Dataset[Batch]):
+    """Batch number n of an endless stream, from photographs.
+
+    Args:
+        photos: the photographs.
+        settings: sizes and shares.
+        centre: where the middle of a coarse cell lies in it, in pixels.
+        seed: first part of the seed of every batch.
+    """
+
+    def __init__(
+        self, photos: Sequence[NDArray[np.uint8]], settings: PairSettings, centre: float, seed: int
+    ) -> None:
+        self.photos = photos
+        self.settings = settings
+        self.centre = centre
+        self.seed = seed
+
+    def __getitem__(self, number: int) -> Batch:
+        generator = torch.Generator().manual_seed((self.seed << 32) + number)
+        sizes = self.settings.sizes
+        size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
+        views = [self._view(size, generator) for _ in range(self.settings.batch)]
+        labels = [pair_labels(view, self.centre) for view in views]
+        return Batch(
+            image0=torch.stack([self._grey(view.image0, generator) for view in views]),
+            image1=torch.stack([self._grey(view.image1, generator) for view in views]),
+            partner=torch.stack([label.partner for label in labels]),
+            target=torch.stack([label.target for label in labels]),
+            known=torch.stack([label.known for label in labels]),
+        )
+
+    def _view(self, size: tuple[int, int], generator: torch.Generator) -> TwoView:
+        draw = float(torch.rand((), generator=generator))
+        if draw < self.settings.negatives:
+            return unrelated_pair(self.photos, size, generator)
+        if draw < self.settings.negatives + self.settings.scenes:
+            return scene_pair(self.photos, size, generator)
+        return layered_pair(self.photos, size, generator)
+
+    @staticmethod
+    def _grey(image: Tensor, generator: torch.Generator) -> Tensor:
+        """Image (3, H, W) after a photometric change, as grey (1, H, W)."""
+        changed = photometric(image, generator)
+        return (changed * changed.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)
+
+
+def _start_worker(_: int) -> None:
+    """A loader's worker takes one thread: the training itself needs the others."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def batches_from(
+    dataset: PairBatches, start: int, stop: int, stride: int, workers: int
+) -> Iterator[Batch]:
+    """Batches number start, start + stride, ... below stop, made by `workers` processes."""
+    loader: DataLoader[Batch] = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(start, stop, stride),
+        num_workers=workers,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="fork" if workers else None,
+    )
+    return iter(loader)

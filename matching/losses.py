@@ -1,0 +1,66 @@
+"""Losses of the matcher: focal loss on coarse confidences, errors of the fine stage.
+
+Coarse: Lin et al. 2017 as used by LoFTR (Sun et al. 2021, sec. 3.5), alpha 0.25, gamma 2. Fine search:
+squared error weighted by the inverse spread of the heat map (LoFTR, same section). Patch regressor:
+negative log-likelihood of a Laplace distribution, so that its spread is an expected error.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from matching.refine import REACH, Refined
+
+ALPHA, GAMMA = 0.25, 2.0
+CONFIDENCE_FLOOR = 1e-6  # log(1 - p) of a certain match would be infinite
+FAR = 4.0  # errors in cells beyond this count no more: the window could not have found the point
+
+
+@dataclass(frozen=True)
+class FineLoss:
+    """Parts of the fine loss and what a person wants to see of it."""
+
+    search: Tensor  # () weighted squared error of the heat map
+    regress: Tensor  # () Laplace negative log-likelihood, mean over passes
+    median_px: float  # median distance after the last pass, in pixels
+
+
+def coarse_loss(log_confidence: Tensor, partner: Tensor) -> Tensor:
+    """Focal loss of log confidences (B, L, S) against partner cells (B, L), -1 = none.
+
+    Positives are averaged; negatives are summed over all other cell pairs and divided by the number
+    of positives, since a mean over millions of certain pairs would make them vanish.
+    """
+    pair, cell0 = torch.where(partner >= 0)
+    cell1 = partner[pair, cell0]
+    positive = log_confidence[pair, cell0, cell1]
+    count = max(len(pair), 1)
+    gain = -ALPHA * ((1 - positive.exp()) ** GAMMA * positive).sum() / count
+    confidence = log_confidence.exp().clamp(max=1 - CONFIDENCE_FLOOR)
+    cost = -confidence.square() * torch.log1p(-confidence)
+    is_negative = torch.ones_like(cost, dtype=torch.bool)
+    is_negative[pair, cell0, cell1] = False
+    return gain + (1 - ALPHA) * (cost * is_negative).sum() / (count * 1.0)
+
+
+def fine_loss(found: Refined, target: Tensor) -> FineLoss:
+    """Loss of N refined matches against their true offsets (N, 2), both in cells of the 1/2 map."""
+    found_search = found.search
+    reachable = (target.abs() < FAR - 0.5).all(-1)
+    weight = 1 / found.spread.detach().clamp_min(0.1)
+    weight = weight * reachable
+    weight = weight / weight.sum().clamp_min(1e-6)
+    search = (weight * (found_search - target).square().sum(-1)).sum()
+
+    regress = target.new_zeros(())
+    start = found.search.detach()
+    for step, log_spread in zip(found.steps, found.log_spread, strict=True):
+        error = (step - target).abs().clamp(max=FAR).mean(-1)
+        within = ((target - start).abs() < REACH).all(-1) & reachable
+        likelihood = error * torch.exp(-log_spread) + log_spread
+        regress = regress + (likelihood * within).sum() / within.sum().clamp_min(1)
+        start = step.detach()
+    distance = 2 * (found.steps[-1].detach() - target).norm(dim=-1)
+    median = float(distance.median()) if len(distance) else float("nan")
+    return FineLoss(search, regress / len(found.steps), median)

@@ -1,0 +1,130 @@
+"""Runs the network on prepared images: batches, number formats, turns, both directions, original pixels.
+
+Stands between `matching.predictor`, which knows users, and `matching.model`, which knows tensors.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from matching.matches import Matches, best_of
+from matching.model import Features, MatchBatch, Matcher
+from matching.options import MatchOptions
+from matching.resize import PreparedImage, to_given_pixels, turned_and_padded, usable
+from matching.symmetric import in_canonical_order, merged, swapped
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """An image made ready once, to be matched many times; made by `MatchPredictor.extract`."""
+
+    image: PreparedImage
+    features: Mapping[int, Features]  # of the image turned by the key, in degrees
+    matcher: Matcher  # that made them
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image as given."""
+        return self.image.size
+
+
+@dataclass(frozen=True)
+class Network:
+    """A matcher on its device, and the number format that it runs in."""
+
+    matcher: Matcher
+    device: torch.device
+    dtype: torch.dtype  # float32 or bfloat16
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """No gradients, and the number format of this network whatever the caller's is."""
+        mixed = self.dtype is torch.bfloat16
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=mixed),
+        ):
+            yield
+
+    def features(self, images: Sequence[PreparedImage], turn_deg: int) -> Features:
+        """Features of a batch of images of equal padded size, all with a mask or none."""
+        views = [turned_and_padded(image, turn_deg, self.matcher.size_multiple) for image in images]
+        grey = torch.from_numpy(np.stack([view[0] for view in views]))[:, None].to(self.device)
+        masks = [view[1] for view in views if view[1] is not None]
+        mask = torch.from_numpy(np.stack(masks)).to(self.device) if masks else None
+        with self.running():
+            return self.matcher.extract(grey, mask)
+
+    def match(
+        self, pairs: Sequence[tuple[ImageFeatures, ImageFeatures]], options: MatchOptions
+    ) -> list[Matches]:
+        """Matches of pairs whose first images have equal padded sizes, and whose second ones have."""
+        if not options.symmetric:
+            return self._match_ordered(pairs, options)
+        ordered = [in_canonical_order(side0.image, side1.image) for side0, side1 in pairs]
+        turned_round = [
+            (side0, side1) if kept else (side1, side0)
+            for (side0, side1), kept in zip(pairs, ordered, strict=True)
+        ]
+        return [
+            found if kept else Matches(found.kpts1, found.kpts0, found.confidence)
+            for found, kept in zip(self._match_ordered(turned_round, options), ordered, strict=True)
+        ]
+
+    def _match_ordered(
+        self, pairs: Sequence[tuple[ImageFeatures, ImageFeatures]], options: MatchOptions
+    ) -> list[Matches]:
+        """The matches of each pair at its best turn; the first of equally good ones."""
+        tried: list[list[Matches]] = []  # [turn][pair]
+        features0 = self._features([side0 for side0, _ in pairs], 0)
+        for turn in options.turns:
+            features1 = self._features([side1 for _, side1 in pairs], turn)
+            with self.running():
+                batch = self._match_features(features0, features1, options.symmetric)
+            found = [
+                in_pixels(batch, n, side0.image, side1.image, turn)
+                for n, (side0, side1) in enumerate(pairs)
+            ]
+            tried.append([best_of(each, options) for each in found])
+        return [max(each, key=_certainty) for each in zip(*tried, strict=True)]
+
+    def _match_features(
+        self, features0: Features, features1: Features, symmetric: bool
+    ) -> MatchBatch:
+        ahead = self.matcher.match_features(features0, features1)
+        if not symmetric:
+            return ahead
+        return merged(ahead, swapped(self.matcher.match_features(features1, features0)))
+
+    def _features(self, sides: Sequence[ImageFeatures], turn: int) -> Features:
+        """Kept features where there is one image and it has them, new ones otherwise."""
+        if len(sides) == 1 and turn in sides[0].features:
+            return sides[0].features[turn]
+        return self.features([side.image for side in sides], turn)
+
+
+def in_pixels(
+    batch: MatchBatch, number: int, image0: PreparedImage, image1: PreparedImage, turn_deg: int
+) -> Matches:
+    """Matches of pair `number` in pixels as given, less those outside or under a mask.
+
+    `turn_deg` is how the network saw image 1.
+    """
+    mine = batch.pair == number
+    kpts0 = to_given_pixels(_array(batch.kpts0[mine]), image0).astype(np.float32)
+    kpts1 = to_given_pixels(_array(batch.kpts1[mine]), image1, turn_deg).astype(np.float32)
+    confidence = _array(batch.confidence[mine]).clip(0, 1)
+    keep = usable(kpts0, image0) & usable(kpts1, image1)
+    return Matches(kpts0[keep], kpts1[keep], confidence[keep])
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()
+
+
+def _certainty(matches: Matches) -> float:
+    return float(matches.confidence.sum(dtype=np.float64))

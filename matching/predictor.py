@@ -1,0 +1,236 @@
+"""The door for users: images in, matches in pixels of those images out.
+
+What an image may be is said in `matching.images`, how it is resized in `matching.resize`, how the network
+runs on it in `matching.network`.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from matching.batches import attempt, equal_groups
+from matching.checkpoint import load_checkpoint
+from matching.images import Image, Mask, as_grey, as_mask
+from matching.matches import FailedPair, Matches
+from matching.model import Matcher
+from matching.network import ImageFeatures, Network
+from matching.options import DEFAULT_LONG_SIDE, MatchOptions, check_rotations
+from matching.precision import chosen_device, fast_dtype
+from matching.resize import PreparedImage, prepare
+
+__all__ = ["FailedPair", "ImageFeatures", "MatchPredictor", "Matches", "load_predictor"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+GPU_BATCH = 8  # pairs that run together on a GPU
+WINDOW = 8  # batches of pairs read ahead by match_many, to find pairs of equal size
+
+
+Pair: TypeAlias = Sequence[Any]  # (image0, image1) or (image0, image1, mask0, mask1)
+ReadyPair: TypeAlias = tuple[ImageFeatures, ImageFeatures]
+Failures: TypeAlias = Literal["raise", "record"]
+
+
+class MatchPredictor:
+    """Matches image pairs with one network; see `load_predictor`, which makes one.
+
+    Calls with the same arguments give the same matches. Gradients are never recorded and no global
+    setting of torch is touched.
+
+    Args:
+        matcher: the network; it is copied, so the caller's stays as it is.
+        device: where to run, as torch names it.
+        dtype: torch.float32 or torch.bfloat16; None takes bfloat16 where the processor has it.
+        long_side: images are shrunk until their longer side has so many pixels, never enlarged;
+            None keeps their size.
+    """
+
+    def __init__(
+        self,
+        matcher: Matcher,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        long_side: int | None = DEFAULT_LONG_SIDE,
+    ) -> None:
+        if long_side is not None and long_side < 1:
+            raise ValueError(f"long_side must be 1 px or more, or None, got {long_side}")
+        if dtype not in (None, torch.float32, torch.bfloat16):
+            raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
+        place = chosen_device(device)
+        matcher = copy.deepcopy(matcher).eval().requires_grad_(requires_grad=False)
+        matcher = matcher.to(place, memory_format=torch.channels_last)
+        self.network = Network(matcher, place, fast_dtype(place) if dtype is None else dtype)
+        self.long_side = long_side
+
+    def match(
+        self,
+        image0: Image | ImageFeatures,
+        image1: Image | ImageFeatures,
+        *,
+        masks: tuple[Mask | None, Mask | None] = (None, None),
+        max_matches: int | None = None,
+        min_confidence: float = 0.0,
+        symmetric: bool = False,
+        rotations: Sequence[int] = (0,),
+    ) -> Matches:
+        """Matches of one pair, best first, in pixels of the images as given.
+
+        Args:
+            image0: a path; an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4), uint8, uint16 or
+                float in [0, 1]; a tensor (H, W) or (C, H, W); or what `extract` gave. Files are turned
+                upright by their EXIF tag, as OpenCV does; alpha is dropped.
+            image1: the same.
+            masks: bool (H, W) of each image as given, True = use; or None.
+            max_matches: see `MatchOptions`, as the next three.
+            min_confidence: lowest confidence to keep.
+            symmetric: swapping the images gives exactly the same matches, swapped.
+            rotations: turns of image 1 to try, degrees counter-clockwise.
+
+        Raises:
+            FileNotFoundError: a path without a file.
+            ValueError: an image, mask or option with a wrong value or shape.
+            TypeError: an image or mask of a wrong type.
+        """
+        options = MatchOptions(max_matches, min_confidence, symmetric, rotations)
+        pair = self._ready((image0, image1, *masks))
+        return self.network.match([pair], options)[0]
+
+    def extract(
+        self, image: Image, mask: Mask | None = None, rotations: Sequence[int] = (0,)
+    ) -> ImageFeatures:
+        """Features of one image, which `match` takes in its place.
+
+        Args:
+            image: as in `match`.
+            mask: bool (H, W), True = use.
+            rotations: turns to keep features of; others are computed when `match` asks for them.
+        """
+        check_rotations(rotations)
+        prepared = self._prepare(image, mask, "image")
+        features = {turn: self.network.features([prepared], turn) for turn in rotations}
+        return ImageFeatures(prepared, features, self.network.matcher)
+
+    def match_many(
+        self,
+        pairs: Iterable[Pair],
+        *,
+        batch_size: int | None = None,
+        on_error: Failures = "raise",
+        **options: Any,
+    ) -> Iterator[Matches | FailedPair]:
+        """Matches of many pairs, in their order, one at a time; images of any mix of sizes.
+
+        Args:
+            pairs: (image0, image1) or (image0, image1, mask0, mask1), each as in `match`.
+            batch_size: pairs of equal size that run together; None: 1 on a CPU, where more saves
+                nothing, else GPU_BATCH. At 1 the results are those of single calls to the last bit, above that
+                within rounding.
+            on_error: "raise" stops at the first bad pair; "record" gives a `FailedPair` in its place.
+            **options: those of `MatchOptions`.
+        """
+        chosen = MatchOptions(**options)
+        if batch_size is None:
+            batch_size = 1 if self.network.device.type == "cpu" else GPU_BATCH
+        if batch_size < 1 or on_error not in ("raise", "record"):
+            raise ValueError(
+                "batch_size must be 1 or more and on_error 'raise' or 'record', "
+                f"got {batch_size} and {on_error!r}"
+            )
+        return self._match_stream(iter(pairs), batch_size, on_error == "record", chosen)
+
+    def _match_stream(
+        self, pairs: Iterator[Pair], batch_size: int, record: bool, options: MatchOptions
+    ) -> Iterator[Matches | FailedPair]:
+        ahead = 1 if batch_size == 1 else WINDOW * batch_size
+        while window := list(itertools.islice(pairs, ahead)):
+            ready = [attempt(partial(self._ready, pair), record) for pair in window]
+            results = {n: pair for n, pair in enumerate(ready) if isinstance(pair, FailedPair)}
+            good = {n: pair for n, pair in enumerate(ready) if not isinstance(pair, FailedPair)}
+            results |= self._match_good(good, batch_size, record, options)
+            yield from (results[n] for n in range(len(window)))
+
+    def _match_good(
+        self, pairs: dict[int, ReadyPair], batch_size: int, record: bool, options: MatchOptions
+    ) -> dict[int, Matches | FailedPair]:
+        """Matches of checked pairs by their number, in batches where sizes allow."""
+        results: dict[int, Matches | FailedPair] = {}
+        numbers = list(pairs)
+        images = [(side0.image, side1.image) for side0, side1 in pairs.values()]
+        for group in equal_groups(images, self.network.matcher.size_multiple, batch_size):
+            chosen = [pairs[numbers[i]] for i in group]
+            found = attempt(partial(self.network.match, chosen, options), record)
+            each = itertools.repeat(found) if isinstance(found, FailedPair) else found
+            results |= {numbers[i]: one for i, one in zip(group, each, strict=False)}
+        return results
+
+    def _ready(self, pair: Pair) -> tuple[ImageFeatures, ImageFeatures]:
+        """Both images of a pair, checked and shrunk."""
+        if len(pair) not in (2, 4):
+            raise ValueError(
+                "a pair must be (image0, image1) or (image0, image1, mask0, mask1), "
+                f"got {len(pair)} entries"
+            )
+        masks = pair[2:] or (None, None)
+        sides = (self._side(pair[i], masks[i], f"image{i}") for i in (0, 1))
+        return next(sides), next(sides)
+
+    def _side(self, image: Image | ImageFeatures, mask: Mask | None, name: str) -> ImageFeatures:
+        if not isinstance(image, ImageFeatures):
+            return ImageFeatures(self._prepare(image, mask, name), {}, self.network.matcher)
+        if image.matcher is not self.network.matcher:
+            raise ValueError(f"{name} was extracted by another predictor; extract it with this one")
+        if mask is not None:
+            raise ValueError(f"{name} is extracted already; give its mask to extract()")
+        return image
+
+    def _prepare(self, image: Image, mask: Mask | None, name: str) -> PreparedImage:
+        grey = as_grey(image, name)
+        return prepare(grey, as_mask(mask, grey.shape, f"mask of {name}"), self.long_side)
+
+
+def load_predictor(
+    name_or_path: str | Path | Matcher = "small",
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    long_side: int | None = DEFAULT_LONG_SIDE,
+) -> MatchPredictor:
+    """A predictor with shipped weights (by name), with those of a checkpoint file, or round a Matcher.
+
+    Example:
+        >>> matches = load_predictor("small").match("left.png", "right.png")  # doctest: +SKIP
+
+    Args:
+        name_or_path: see above.
+        device: see `MatchPredictor`, as the next two.
+        dtype: number format of the network.
+        long_side: longest side that the network sees, px.
+
+    Raises:
+        ValueError: no weights of that name are shipped, or the file is no checkpoint.
+        FileNotFoundError: no such checkpoint file.
+    """
+    if isinstance(name_or_path, str | Path):
+        matcher, _, _ = load_checkpoint(weights_path(name_or_path))
+    else:
+        matcher = name_or_path
+    return MatchPredictor(matcher, device=device, dtype=dtype, long_side=long_side)
+
+
+def weights_path(name_or_path: str | Path) -> Path:
+    """The checkpoint file that a name of shipped weights, or a path, stands for."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = {weights.stem: weights for weights in sorted(WEIGHTS.glob("*.safetensors"))}
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    names = ", ".join(shipped) or "none in this checkout"
+    raise FileNotFoundError(
+        f"{name_or_path}: no such weights; give a checkpoint file or a shipped name ({names})"
+    )

@@ -1,0 +1,1 @@
+"""Disparity of rectified image pairs; nothing is here yet."""

@@ -1,0 +1,121 @@
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+import torch
+
+from attention_ops import MECHANISMS, build_attention
+
+CASES = {
+    "softmax": {},
+    "linear": {},
+    "quadtree-a": {"topk": (5, 3, 3), "variant": "A"},
+    "quadtree-b": {"topk": (5, 3, 3), "variant": "B"},
+    "quadtree-lepe": {"topk": (4, 4), "position": "lepe", "value_pyramid": "conv"},
+}
+
+
+def make(case, kind="self", dtype=torch.float64):
+    torch.manual_seed(0)
+    name = case.partition("-")[0]
+    module = build_attention(name, 12, 3, kind, qkv_bias=True, **CASES[case]).to(dtype).eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return module
+
+
+def padded(feature, height, width, garbage):
+    """`feature` (1, C, h, w) at the top left of `garbage`, and the mask of where it is."""
+    h, w = feature.shape[2:]
+    larger = torch.full((1, feature.shape[1], height, width), garbage, dtype=feature.dtype)
+    larger[:, :, :h, :w] = feature
+    mask = torch.zeros(1, height, width, dtype=torch.bool)
+    mask[:, :h, :w] = True
+    return larger, mask
+
+
+@pytest.mark.parametrize("case", CASES)
+@hypothesis.settings(max_examples=12)
+@hypothesis.given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    source_size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    grow=st.tuples(*[st.integers(0, 6)] * 4),
+    garbage=st.sampled_from([float("nan"), float("inf"), -1e30, 3.0]),
+    seed=st.integers(0, 1000),
+)
+def test_garbage_under_a_mask_on_either_image_changes_nothing_inside(
+    case, size, source_size, grow, garbage, seed
+):
+    kind = "self" if case == "quadtree-lepe" else "cross"
+    module = make(case, kind)
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(1, 12, *size, generator=generator, dtype=torch.float64)
+    source = torch.randn(1, 12, *source_size, generator=generator, dtype=torch.float64)
+    if kind == "self":
+        source, source_size, grow = query, size, (*grow[:2], *grow[:2])
+    want = module(query, source)
+    more, mask = padded(query, size[0] + grow[0], size[1] + grow[1], garbage)
+    more_source, source_mask = padded(
+        source, source_size[0] + grow[2], source_size[1] + grow[3], garbage
+    )
+    got = module(more, more_source, mask, source_mask)
+    torch.testing.assert_close(got[:, :, : size[0], : size[1]], want)
+    outside = got.masked_fill(mask[:, None], 0)
+    assert (outside == 0).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_garbage_under_a_mask_reaches_no_gradient(case, generator):
+    module = make(case)
+    clean = torch.randn(2, 12, 6, 7, generator=generator, dtype=torch.float64)
+    mask = torch.rand(2, 6, 7, generator=generator) > 0.4
+    mask[1] = False
+    grads = []
+    for garbage in (0.0, float("nan")):
+        feature = clean.masked_fill(~mask[:, None], garbage).requires_grad_()
+        module.zero_grad()
+        module(feature, feature, mask, mask).sin().sum().backward()
+        grads.append([feature.grad, *(p.grad for p in module.parameters())])
+    assert (grads[1][0].masked_fill(mask[:, None], 0) == 0).all()
+    for zero, nan in zip(*grads, strict=True):
+        torch.testing.assert_close(nan, zero)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_memory_format_does_not_matter_and_the_message_is_channels_last(case, generator):
+    module = make(case, dtype=torch.float32)
+    feature = torch.randn(2, 12, 8, 4, generator=generator)
+    want = module(feature, feature)
+    last = feature.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(module(last, last), want)
+    assert want.permute(0, 2, 3, 1).is_contiguous()
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_source_may_have_another_size_than_the_query(name, generator):
+    module = build_attention(name, 12, 3, "cross")
+    query, source = (torch.randn(1, 12, *s, generator=generator) for s in ((5, 7), (4, 2)))
+    assert module(query, source).shape == query.shape
+
+
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_state_dict_names_projections_alike_in_every_mechanism(name):
+    keys = set(build_attention(name, 12, 3, "self", out_bias=False).state_dict())
+    assert {"query.weight", "key.weight", "value.weight", "out.weight"} <= keys
+    assert not any(key.endswith("bias") for key in keys)
+
+
+def test_wrong_maps_and_settings_are_refused_in_words():
+    module = build_attention("linear", 12, 3, "self")
+    feature = torch.zeros(1, 12, 4, 4)
+    with pytest.raises(ValueError, match=r"query_map must be \(B, C, H, W\) with C=12, got"):
+        module(feature[:, :6], feature)
+    with pytest.raises(ValueError, match=r"source_map must be .* with B=1, C=12, got \(2,"):
+        module(feature, feature.expand(2, 12, 4, 4))
+    with pytest.raises(TypeError, match="query_mask must be bool"):
+        module(feature, feature, torch.ones(1, 4, 4))
+    with pytest.raises(ValueError, match=r"channels \(12\) must divide into heads \(5\)"):
+        build_attention("linear", 12, 5, "self")
+    with pytest.raises(ValueError, match="kind must be one of self, cross, got 'both'"):
+        build_attention("linear", 12, 3, "both")
+    with pytest.raises(ValueError, match="name must be one of softmax, linear, quadtree, got"):
+        build_attention("full", 12, 3, "self")

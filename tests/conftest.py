@@ -1,0 +1,26 @@
+"""Settings of every test: one thread, poisoned memory, the same random numbers every time."""
+
+import cv2
+import hypothesis
+import pytest
+import torch
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+
+
+def pytest_configure():
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _uninitialised_memory_is_nan():
+    torch.use_deterministic_algorithms(True)  # fill_uninitialized_memory is on by default
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)

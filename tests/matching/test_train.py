@@ -1,0 +1,87 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from matching import train as training
+from matching.train_state import TrainState, load_state, save_state
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    """A run of a tiny matcher on two photos of noise, a few seconds long."""
+    from tests.matching.test_model import TINY
+
+    monkeypatch.setitem(training.PRESETS, "tiny", TINY)
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(5):
+        noise = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        photo = cv2.resize(noise, (240, 160), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), photo)
+    return [
+        f"--photos={tmp_path / 'photos'}", f"--out={tmp_path / 'out'}", "--preset=tiny",
+        "--workers=0", "--validate-every=2", "--validation-batches=1", "--hold-out=2",
+        "--pairs.sizes", "64", "64", "--pairs.batch=2", "--pairs.scenes=0", "--device=cpu",
+    ]  # fmt: skip
+
+
+def test_a_run_learns_logs_and_leaves_weights_that_load(arguments, tmp_path):
+    from matching.checkpoint import load_checkpoint
+
+    assert training.main([*arguments, "--steps=4"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert all(np.isfinite(line["loss"]) for line in lines)
+    _, config, card = load_checkpoint(tmp_path / "out" / "matcher.safetensors")
+    assert config == training.PRESETS["tiny"]
+    assert card["steps"] == 4
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(arguments, tmp_path):
+    whole, parts = [*arguments, "--steps=4"], list(arguments)
+    training.main(whole)
+    want = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
+    parts[1] = f"--out={tmp_path / 'parts'}"
+    training.main([*parts, "--steps=4", "--minutes=0"])  # one step, then time is up
+    assert torch.load(tmp_path / "parts" / "last.pt", weights_only=True)["step"] == 1
+    training.main([*parts, "--steps=4"])
+    got = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
+    assert got["step"] == 4
+    torch.testing.assert_close(got["matcher"], want["matcher"])
+
+
+def test_a_state_of_another_matcher_is_refused_by_name(tmp_path):
+    small, large = torch.nn.Linear(2, 2), torch.nn.Linear(3, 3)
+    save_state(tmp_path / "last.pt", TrainState.fresh(small, 1e-3, 0.0))
+    with pytest.raises(ValueError, match=r"last.pt must be a training state of this preset"):
+        load_state(tmp_path / "last.pt", TrainState.fresh(large, 1e-3, 0.0))
+
+
+def test_a_truncated_state_is_refused(tmp_path):
+    save_state(tmp_path / "last.pt", TrainState.fresh(torch.nn.Linear(2, 2), 1e-3, 0.0))
+    whole = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="must be a training state"):
+        load_state(tmp_path / "last.pt", TrainState.fresh(torch.nn.Linear(2, 2), 1e-3, 0.0))
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    settings = training.TrainSettings(photos="x", steps=100, warmup=10, cooldown=20, learning_rate=1.0)
+    rates = [training.learning_rate(settings, step) for step in (0, 9, 50, 90, 99)]
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(arguments, tmp_path, monkeypatch):
+    def broken(matcher, batch, generator):
+        loss, report = step_loss(matcher, batch, generator)
+        return loss * float("nan"), report
+
+    step_loss = training.step_loss
+    monkeypatch.setattr(training, "step_loss", broken)
+    training.main([*arguments, "--steps=2"])
+    saved = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
+    assert saved["skipped"] == 2
+    assert all(torch.isfinite(value).all() for value in saved["matcher"].values())
