@@ -4,32 +4,18 @@ reference: the specification, slow. portable: tiles of plain PyTorch, any device
 native: compiled C++, float32 and bfloat16 on CPU.
 """
 
-import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
 
-import torch
 from torch import Tensor
 
-from attention_ops import chunked, reference
+from attention_ops import chunked, native, reference
 from attention_ops._checks import check_choice
 
 NAMES = ("reference", "portable", "native")
-NATIVE_DTYPES = (torch.float32, torch.bfloat16)
 
-
-def _load_native() -> Any:
-    """The module `native`, or a stand-in that says it is absent."""
-    try:
-        return importlib.import_module("attention_ops.native")
-    except ModuleNotFoundError as error:
-        return SimpleNamespace(LOAD_ERROR=str(error))
-
-
-_native = _load_native()
 
 _forced: str | None = os.environ.get("QUADVIEW_BACKEND") or None
 if _forced is not None:
@@ -38,12 +24,12 @@ if _forced is not None:
 
 def backends() -> dict[str, str]:
     """Each backend with "ready" or the reason it is not there."""
-    return {"reference": "ready", "portable": "ready", "native": _native.LOAD_ERROR or "ready"}
+    return {"reference": "ready", "portable": "ready", "native": native.LOAD_ERROR or "ready"}
 
 
 def current_backend() -> str:
     """The backend that the next call on float32 CPU tensors will use."""
-    return _forced or ("native" if _native.LOAD_ERROR is None else "portable")
+    return _forced or ("native" if native.LOAD_ERROR is None else "portable")
 
 
 @contextmanager
@@ -70,7 +56,7 @@ def implementation(query: Tensor) -> ModuleType:
     Raises:
         RuntimeError: the forced backend is not there or cannot take this tensor.
     """
-    suits_native = query.device.type == "cpu" and query.dtype in NATIVE_DTYPES
+    suits_native = query.device.type == "cpu" and query.dtype in native.DTYPES
     if _forced == "reference":
         return reference
     if _forced == "portable":
@@ -82,8 +68,7 @@ def implementation(query: Tensor) -> ModuleType:
                 f"backend 'native' takes float32 and bfloat16 on CPU, got {query.dtype} on "
                 f"{query.device}; use the backend 'portable'"
             )
-    module: ModuleType = _native if suits_native and _native.LOAD_ERROR is None else chunked
-    return module
+    return native if suits_native and native.LOAD_ERROR is None else chunked
 
 
 def _refuse_missing(name: str) -> None:

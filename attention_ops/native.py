@@ -1,7 +1,8 @@
 """The compiled CPU backend: loads the library of `csrc` and calls it on tensors.
 
-Offers the four functions of `reference`, for float32 and bfloat16 on the CPU. Never required:
-LOAD_ERROR says in one line why the library is not there, and calling without it raises that.
+Offers the four functions of `reference`, for float32 and bfloat16 on the CPU; a fine level with
+other than 2 or 4 children goes to `chunked`. Never required: LOAD_ERROR says in one line why the
+library is not there, and calling without it raises that.
 """
 
 import ctypes
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attention_ops import build
+from attention_ops import build, chunked
 
 DTYPES = (torch.float32, torch.bfloat16)
 FAN_OUTS = (2, 4)
@@ -76,11 +77,6 @@ def instruction_set() -> str:
     return str(_library().qv_isa().decode())
 
 
-def supports(dtype: torch.dtype, fan_out: int = 4) -> bool:
-    """Whether the library is loaded and has kernels for this dtype and number of children."""
-    return _LIBRARY is not None and dtype in DTYPES and fan_out in FAN_OUTS
-
-
 def coarse_forward(
     query: Tensor,
     key: Tensor,
@@ -133,6 +129,9 @@ def fine_forward(
     variant: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `reference.fine_forward`."""
+    if query.shape[3] not in FAN_OUTS:
+        inputs = (query, key, value, parent_index, parent_score, key_mask)
+        return chunked.fine_forward(*inputs, topk, scale, variant)
     query, key, value, key_mask = _ready(query, key, value, key_mask)
     parents = _ready_parents(parent_index, parent_score, variant)
     topk = min(topk, parent_index.shape[-1] * query.shape[3])
@@ -158,6 +157,10 @@ def fine_backward(
     variant: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `reference.fine_backward`."""
+    if query.shape[3] not in FAN_OUTS:
+        inputs = (query, key, value, parent_index, parent_score, key_mask)
+        outputs = (message, lse, index)
+        return chunked.fine_backward(grad_message, grad_score, *inputs, *outputs, scale, variant)
     query, key, value, key_mask = _ready(query, key, value, key_mask)
     parents = _ready_parents(parent_index, parent_score, variant)
     call = _fine_call(query, key, value, key_mask, parents, index.shape[-1], scale, variant)
@@ -224,8 +227,6 @@ def _fine_call(
     variant: str,
 ) -> _Call:
     B, M, P, F, D = query.shape
-    if F not in FAN_OUTS:
-        raise ValueError(f"native needs 2 or 4 children per parent, got {F}; use the portable")
     index, score = parents
     K = index.shape[-1]
     call = _Call(B=B, M=M, P=P, R=key.shape[2], F=F, D=D, K=K, topk=topk, scale=scale)

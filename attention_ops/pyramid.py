@@ -70,7 +70,9 @@ def pad_to_multiple(
         The padded map and its mask; the mask stays None where nothing was added.
     """
     (H, W), (of_height, of_width) = feature.shape[1:3], multiple
-    below, right = -H % of_height, -W % of_width
+    # written as a multiple, not with %: torch.compile can then divide it again without a proof
+    below = (H + of_height - 1) // of_height * of_height - H
+    right = (W + of_width - 1) // of_width * of_width - W
     if below == 0 and right == 0:
         return feature, mask
     if mask is None:

@@ -30,7 +30,7 @@ class Camera:
         """World directions (..., 3) through `points` (..., 2) px, of length 1 along the axis."""
         inverse = np.linalg.inv(self.K)
         in_camera = points @ inverse[:2, :2].T + inverse[:2, 2]
-        return in_camera @ self.T_world_to_cam[:2, :3] + self.T_world_to_cam[2, :3]
+        return np.asarray(in_camera @ self.T_world_to_cam[:2, :3] + self.T_world_to_cam[2, :3])
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """Pixels (..., 2) and depths (...) of world `points` (..., 3); NaN behind the camera."""
@@ -71,4 +71,4 @@ def linear_map(row: Array, box: Box) -> FloatMap:
     left, top, right, bottom = box
     x = np.arange(left, right) * row[0]
     y = np.arange(top, bottom) * row[1] + row[2]
-    return np.add(x[None], y[:, None], dtype=np.float32)
+    return np.asarray(np.add(x[None], y[:, None], dtype=np.float32))

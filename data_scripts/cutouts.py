@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_scripts.homography import turn
+
 CURVE_POINTS = 40
 MASK_OVERSAMPLING = 4
 SHIFT = 4  # fractional bits of the coordinates that cv2.fillPoly takes
@@ -28,9 +30,7 @@ def random_outline(rng: np.random.Generator) -> NDArray[np.float64]:
         radius = (1 + bumps) / (1 + waves.sum())
     outline = np.stack([np.cos(angle), np.sin(angle)], -1) * radius[:, None]
     outline[:, 1] *= rng.uniform(0.4, 1)
-    spin = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(spin), -np.sin(spin)], [np.sin(spin), np.cos(spin)]])
-    return outline @ turn.T
+    return np.asarray(outline @ turn(rng.uniform(0, 360)).T)
 
 
 def bounding_box(
@@ -59,4 +59,4 @@ def mask(outline: NDArray[np.float64], box: tuple[int, int, int, int]) -> NDArra
     points = np.round(corner * 2**SHIFT).astype(np.int32)
     cv2.fillPoly(fine, [points], 255, shift=SHIFT)
     coarse = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-    return np.asarray(coarse, np.float32) / 255
+    return np.asarray(coarse / np.float32(255), np.float32)

@@ -90,12 +90,17 @@ def view_of_plane(view: PlaneView, size: tuple[int, int]) -> Array:
 
 def positive_at(H: Array, point: tuple[float, float]) -> Array:
     """`H` scaled so that its denominator is 1 at `point`: positive means in front of the camera."""
-    return H / (H[2] @ np.array([*point, 1.0]))
+    return np.asarray(H / (H[2] @ np.array([*point, 1.0])))
+
+
+def invert(H: Array) -> Array:
+    """The inverse of `H`, scaled as it comes."""
+    return np.asarray(np.linalg.inv(H), np.float64)
 
 
 def inverse(H: Array, size: tuple[int, int]) -> Array:
     """Inverse of `H` whose denominator is 1 at the centre of an image of `size` (H, W)."""
-    return positive_at(np.linalg.inv(H), ((size[1] - 1) / 2, (size[0] - 1) / 2))
+    return positive_at(invert(H), ((size[1] - 1) / 2, (size[0] - 1) / 2))
 
 
 def clears_horizon(H: Array, size: tuple[int, int]) -> bool:

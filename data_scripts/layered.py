@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from data_scripts import cutouts, homography
 from data_scripts.homography import Array, PlaneView
-from data_scripts.layers import Image, Layer, compose, inside
+from data_scripts.images import Image
+from data_scripts.layers import Layer, compose, inside
 from data_scripts.two_view import TwoView
 
 TRIES = 30  # random views drawn before the best so far is taken
@@ -57,8 +57,7 @@ def layered_pair(
         layers.append(random_cutout(texture, layers[0], size, rng, settings))
     if rng.random() < 0.5:  # either image may be the tilted one
         layers = [
-            replace(layer, to_image0=layer.to_image1, to_image1=layer.to_image0)
-            for layer in layers
+            replace(layer, to_image0=layer.to_image1, to_image1=layer.to_image0) for layer in layers
         ]
     return compose(layers, size)
 
@@ -224,7 +223,11 @@ def random_cutout(
 
 
 def _cutout_view(
-    centre: Array, texel_per_px: float, place: Array, size: tuple[int, int], rng: np.random.Generator
+    centre: Array,
+    texel_per_px: float,
+    place: Array,
+    size: tuple[int, int],
+    rng: np.random.Generator,
 ) -> Array:
     """A tilted view of a texture whose `centre` comes to lie at `place` in the image."""
     view = PlaneView(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from data_scripts import cutouts, homography, mipmap
 from data_scripts.homography import Array
+from data_scripts.images import Image, to_tensor
 from data_scripts.two_view import TwoView
 
-Image = NDArray[np.uint8]
 Numbers = NDArray[np.int16]
 
 MIXED = -1  # number of a 2 x 2 block of pixels that shows more than one layer
@@ -123,7 +123,7 @@ def _block_numbers(number: Numbers) -> Numbers:
     return np.where(same, number, np.int16(MIXED))
 
 
-def inside(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
+def inside(points: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Whether `points` (..., 2) lie between the outermost pixel centres of (H, W); NaN does not."""
     return _inside(points[..., 0], points[..., 1], size)
 
@@ -132,8 +132,3 @@ def _inside(
     x: NDArray[np.floating], y: NDArray[np.floating], size: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     return np.asarray((x >= 0) & (x <= size[1] - 1) & (y >= 0) & (y <= size[0] - 1))
-
-
-def to_tensor(image: Image) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(image).permute(2, 0, 1).float().div_(255)

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_scripts import mipmap
+from data_scripts.camera import Array
 from data_scripts.homography import turn
+from data_scripts.images import Image
 from data_scripts.lights import Lights
-from data_scripts.surfaces import Array, Image, Material, Surface, box, random_heights, rectangle
+from data_scripts.surfaces import Material, Surface, box, random_heights, rectangle
 
 KINDS = {"room": 0.45, "street": 0.25, "boards": 0.3}  # shares of the scenes
-PHOTOS_PER_SCENE = 6  # each is used for several surfaces; pyramids cost time
+PHOTOS_PER_SCENE = 5  # each is used for several surfaces; pyramids cost time
 RELIEF_SHARE = 0.3  # of the scenes have one wall or floor in relief
 
 
@@ -42,7 +43,7 @@ def random_scene(photos: Sequence[Image], rng: np.random.Generator) -> Scene:
         which = int(rng.integers(2))  # the floor or the wall at the back
         heights = random_heights(rng, min(surfaces[which].extent) * rng.uniform(0.03, 0.12))
         surfaces[which] = replace(surfaces[which], heights=heights)
-    boxes, boards = (0, rng.integers(4, 9)) if kind == "boards" else rng.integers((1, 0), (6, 4))
+    boxes, boards = (0, rng.integers(4, 9)) if kind == "boards" else rng.integers((1, 0), (5, 4))
     for _ in range(int(boxes)):
         surfaces += _random_box(size, pyramids, rng)
     surfaces += [_random_board(size, pyramids, rng) for _ in range(int(boards))]
@@ -51,8 +52,8 @@ def random_scene(photos: Sequence[Image], rng: np.random.Generator) -> Scene:
 
 
 def random_lights(size: Array, rng: np.random.Generator) -> Lights:
-    """One to three lamps in the upper half of a scene of `size`, and some even light."""
-    count = int(rng.integers(1, 4))
+    """One or two lamps in the upper half of a scene of `size`, and some even light."""
+    count = int(rng.integers(1, 3))
     corner = np.array([-size[0] / 2, -1.2 * size[1], -0.2 * size[2]])
     positions = corner + rng.random((count, 3)) * size * (1, 0.6, 1)
     ambient = rng.uniform(0.4, 0.85)
@@ -60,9 +61,7 @@ def random_lights(size: Array, rng: np.random.Generator) -> Lights:
     return Lights(positions, strengths, 0.6 * float(size[2]), ambient, rng.uniform(8, 30))
 
 
-def _material(
-    pyramids: Sequence[list[Image]], span_m: float, rng: np.random.Generator
-) -> Material:
+def _material(pyramids: Sequence[list[Image]], span_m: float, rng: np.random.Generator) -> Material:
     """One of the photos with its short side over `span_m`; some are glossy."""
     levels = pyramids[int(rng.integers(len(pyramids)))]
     gloss = 0.5 * rng.random() if rng.random() < 0.3 else 0.0
@@ -109,7 +108,9 @@ def _random_box(
         axes = axes @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
         axes[0] *= np.linalg.det(axes)  # a rotation, not a mirror
         ground = -size[1] * rng.uniform(0.2, 0.7)
-    place = np.array([0.42 * size[0] * rng.uniform(-1, 1), ground, size[2] * rng.uniform(0.35, 0.95)])
+    place = np.array(
+        [0.42 * size[0] * rng.uniform(-1, 1), ground, size[2] * rng.uniform(0.35, 0.95)]
+    )
     spans = 2 * half.max() * rng.uniform(0.8, 1.6, 2)
     return box(place, axes, half, [_material(pyramids, span, rng) for span in spans])
 

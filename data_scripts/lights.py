@@ -12,7 +12,7 @@ from data_scripts.surfaces import Surface
 Array = NDArray[np.float64]
 FloatMap = NDArray[np.float32]
 
-LIGHT_STEP = 12  # px; light is smooth over a rectangle
+LIGHT_STEP = 20  # px; light is smooth over a rectangle
 
 
 @dataclass(frozen=True)
@@ -73,4 +73,5 @@ def illuminate(points: Array, normal: Array, to_camera: Array | None, lights: Li
 
 
 def _length(vectors: Array) -> Array:
-    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None] + 1e-9
+    squared = np.einsum("...i,...i->...", vectors, vectors)
+    return np.asarray(np.sqrt(squared)[..., None] + 1e-9)

@@ -45,14 +45,25 @@ def render_plane(
     size_px = longest / samples if samples > 1 else longest * ratio.reshape(longest.shape) ** -0.35
     level = np.log2(np.clip(size_px, 2.0**-10, 2.0**10))
     level = np.clip(level, 0, len(levels) - 1).astype(np.float32)
-    # sample x lies at (x + 0.5) / samples - 0.5 in the image
-    offset = 0.5 / samples - 0.5
-    spread = np.array([[1 / samples, 0, offset], [0, 1 / samples, offset], [0, 0, 1]])
-    fine = (size[0] * samples, size[1] * samples)
-    image = _blend_levels(levels, to_texture @ spread, level, fine)
-    if samples == 1:
-        return image
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    lowest, highest = round(float(level.min())), round(float(level.max()))
+    if lowest == highest:
+        return _one_level(levels, lowest, to_texture, size, samples)
+    image = np.zeros((*size, 3), np.uint8)
+    full = np.asarray(cv2.resize(level, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    for number in range(lowest, highest + 1):
+        part = _part_of_level(level, number, size)
+        if part is None:
+            continue
+        moved = to_texture @ homography.translation(part[1].start, part[0].start)
+        extent = part[0].stop - part[0].start, part[1].stop - part[1].start
+        colour = _one_level(levels, number, moved, extent, samples)
+        if number > lowest:
+            # each level covers the finer ones as far as it is coarse enough
+            share = _share(full[part], number)
+            finer = np.ascontiguousarray(image[part])
+            colour = np.asarray(cv2.blendLinear(finer, colour, 1 - share, share), np.uint8)
+        image[part] = colour
+    return image
 
 
 def _footprint(
@@ -67,40 +78,10 @@ def _footprint(
     return longest, (longest / np.maximum(shortest, longest / 8)).ravel()
 
 
-def _blend_levels(
-    levels: list[Image],
-    to_texture: NDArray[np.float64],
-    level: NDArray[np.float32],
-    size: tuple[int, int],
-) -> Image:
-    """Look-up in the level nearest to `level`, a coarse map over the image of `size` (H, W)."""
-    lowest, highest = round(float(level.min())), round(float(level.max()))
-    if lowest == highest:
-        return _one_level(levels[lowest], to_texture, lowest, size)
-    image = np.zeros((*size, 3), np.uint8)
-    full = cv2.resize(level, size[::-1], interpolation=cv2.INTER_LINEAR)
-    for number in range(lowest, highest + 1):
-        part = _part_of_level(level, number, size)
-        if part is None:
-            continue
-        moved = to_texture @ homography.translation(part[1].start, part[0].start)
-        extent = part[0].stop - part[0].start, part[1].stop - part[1].start
-        colour = _one_level(levels[number], moved, number, extent)
-        if number == lowest:
-            image[part] = colour
-        else:
-            # each level covers the finer ones as far as it is coarse enough
-            share = _share(full[part], number)
-            image[part] = cv2.blendLinear(
-                np.ascontiguousarray(image[part]), colour, 1 - share, share
-            )
-    return image
-
-
 def _share(level: NDArray[np.float32], number: int) -> NDArray[np.float32]:
     """How far pyramid level `number` replaces the finer one where `level` is wanted, 0 to 1."""
     middle = np.float32(number - 0.5)
-    return np.clip((level - middle) * np.float32(1 / BLEND) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip((level - middle) * np.float32(1 / BLEND) + np.float32(0.5), 0, 1))
 
 
 def _part_of_level(
@@ -122,17 +103,27 @@ def _part_of_level(
 
 
 def _one_level(
-    texture: Image, to_texture: NDArray[np.float64], number: int, size: tuple[int, int]
+    levels: list[Image],
+    number: int,
+    to_texture: NDArray[np.float64],
+    size: tuple[int, int],
+    samples: int,
 ) -> Image:
-    shrink = 0.5**number
-    to_level = np.array([[shrink, 0, shrink / 2 - 0.5], [0, shrink, shrink / 2 - 0.5], [0, 0, 1]])
+    """The texture in pyramid level `number` alone, mean of `samples` a side: (H, W, 3)."""
+    scale = 0.5**number
+    to_level = np.array([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5], [0, 0, 1]])
+    # sample x lies at (x + 0.5) / samples - 0.5 in the image
+    step, offset = 1 / samples, 0.5 / samples - 0.5
+    spread = np.array([[step, 0, offset], [0, step, offset], [0, 0, 1]])
     seen = cv2.warpPerspective(
-        texture,
-        to_level @ to_texture,
-        size[::-1],
+        levels[number],
+        to_level @ to_texture @ spread,
+        (size[1] * samples, size[0] * samples),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
+    if samples > 1:
+        seen = cv2.resize(seen, size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(seen, np.uint8)
 
 

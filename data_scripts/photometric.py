@@ -109,7 +109,9 @@ def _blur(image: Image, rng: np.random.Generator, strength: float) -> Image:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     if kind == 1:
         length = 1 + 3 * strength * rng.random()
-        return np.asarray(cv2.filter2D(image, -1, motion_kernel(length, rng.uniform(0, 180))), np.uint8)
+        return np.asarray(
+            cv2.filter2D(image, -1, motion_kernel(length, rng.uniform(0, 180))), np.uint8
+        )
     H, W = image.shape[:2]
     factor = 1 + strength * rng.random()
     small = (max(1, round(W / factor)), max(1, round(H / factor)))
@@ -125,7 +127,7 @@ def motion_kernel(half_length_px: float, angle_deg: float) -> FloatMap:
     along = x * np.cos(angle) + y * np.sin(angle)
     across = y * np.cos(angle) - x * np.sin(angle)
     weight = np.clip(half_length_px + 0.5 - abs(along), 0, 1) * np.clip(1 - abs(across), 0, 1)
-    return (weight / weight.sum()).astype(np.float32)
+    return np.asarray(weight / weight.sum(), np.float32)
 
 
 def _saturation(image: Image, rng: np.random.Generator, strength: float) -> Image:
@@ -158,7 +160,7 @@ def _noise(image: Image, rng: np.random.Generator, strength: float) -> Image:
     channels = 3 if rng.random() < 0.3 else 1
     noise = sigma * rng.standard_normal((H, W, channels), dtype=np.float32)
     if channels == 1:
-        noise = cv2.merge([noise[..., 0]] * 3)
+        noise = np.repeat(noise, 3, axis=-1)
     return np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from data_scripts.images import read_rgb, resized
 
 logger = logging.getLogger(__name__)
 
@@ -48,35 +49,23 @@ class PhotoFolder(Sequence[NDArray[np.uint8]]):
     def __getitem__(self, number: int) -> NDArray[np.uint8]: ...
     @overload
     def __getitem__(self, number: slice) -> list[NDArray[np.uint8]]: ...
-    def __getitem__(
-        self, number: int | slice
-    ) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
+    def __getitem__(self, number: int | slice) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
         return self.photos[number]
 
 
 def read_photo(path: Path, short_side: int) -> NDArray[np.uint8] | None:
     """The image at `path`, (H, W, 3) uint8 RGB shrunk to `short_side`, or None if unreadable."""
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
+        image = read_rgb(path)
+    except (OSError, ValueError):
         return None
-    if not data.size:
-        return None
-    try:
-        # refuses truncated and hostile files with None or, for absurd sizes, with an error
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
-    if image is None or min(image.shape[:2]) < MIN_SIDE:
-        return None
-    return shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), short_side)
+    return shrink(image, short_side) if min(image.shape[:2]) >= MIN_SIDE else None
 
 
 def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     """`image` (H, W, 3) with its short side at most `short_side`, area averaged."""
-    H, W = image.shape[:2]
-    scale = short_side / min(H, W)
+    scale = short_side / min(image.shape[:2])
     if scale >= 1:
-        return np.ascontiguousarray(image)
-    size = (max(1, round(W * scale)), max(1, round(H * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return image
+    H, W = (max(1, round(side * scale)) for side in image.shape[:2])
+    return resized(image, (H, W))

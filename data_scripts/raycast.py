@@ -78,7 +78,7 @@ def _cast_relief(hits: Hits, number: int, surface: Surface, camera: Camera) -> N
         return
     depth = relief.cast(surface, camera, box)
     with np.errstate(invalid="ignore"):
-        _keep_nearest(hits, number, box, depth > NEAR_M, 1 / depth)
+        _keep_nearest(hits, number, box, depth > NEAR_M, np.float32(1) / depth)
 
 
 def _keep_nearest(
@@ -112,10 +112,10 @@ def paint(
             texture = relief.texture(surface, camera, lights, box, hits.inverse_depth[here])
         cv2.copyTo(texture, mask, image[here])
         cv2.copyTo(light_map(surface, camera, lights, box), mask, light[here])
-    image = np.asarray(cv2.multiply(image, cv2.merge([light[..., 0]] * 3), dtype=cv2.CV_8U))
+    lit = cv2.multiply(image, cv2.merge([light[..., 0]] * 3), dtype=cv2.CV_8U)
     if light[..., 1].any():
-        image = cv2.add(image, cv2.merge([light[..., 1]] * 3), dtype=cv2.CV_8U)
-    return _with_soft_edges(np.asarray(image, np.uint8), hits.number)
+        lit = cv2.add(lit, cv2.merge([light[..., 1]] * 3), dtype=cv2.CV_8U)
+    return _with_soft_edges(np.asarray(lit, np.uint8), hits.number)
 
 
 def _flat_texture(surface: Surface, camera: Camera, box: Box) -> Image:
@@ -159,24 +159,39 @@ def _clip_near(points: Array, front: NDArray[np.bool_]) -> Array:
     return np.stack(kept) if kept else np.zeros((0, 3))
 
 
-def cast_coarse(
-    surfaces: Sequence[Surface], camera: Camera, points: Array
-) -> tuple[Array, NDArray[np.int64]]:
-    """Depth (P,) along the rays of pixels `points` (P, 2), inf for none, and the surface's number.
+@dataclass(frozen=True)
+class Rectangles:
+    """All surfaces as flat rectangles in arrays, for casting single rays at all of them."""
 
-    Reliefs count as flat: for choosing cameras, not for labels.
+    origin: Array  # (Q, 3)
+    u: Array  # (Q, 3)
+    v: Array  # (Q, 3)
+    normal: Array  # (Q, 3)
+    extent: Array  # (Q, 2) metres
+
+    @classmethod
+    def of(cls, surfaces: Sequence[Surface]) -> "Rectangles":
+        """Those of `surfaces`; reliefs count as flat."""
+        return cls(
+            origin=np.stack([surface.origin for surface in surfaces]),
+            u=np.stack([surface.u for surface in surfaces]),
+            v=np.stack([surface.v for surface in surfaces]),
+            normal=np.stack([surface.normal for surface in surfaces]),
+            extent=np.array([surface.extent for surface in surfaces]),
+        )
+
+
+def cast_coarse(rectangles: Rectangles, camera: Camera, points: Array) -> Array:
+    """Depth (P,) along the rays through pixels `points` (P, 2), inf for none.
+
+    For choosing cameras, not for labels.
     """
     rays = camera.rays(points)  # (P, 3)
-    normal = np.stack([surface.normal for surface in surfaces])  # (Q, 3)
-    origin = np.stack([surface.origin for surface in surfaces])
-    extent = np.array([surface.extent for surface in surfaces])
-    towards = rays @ normal.T  # (P, Q)
+    offset = camera.centre - rectangles.origin  # (Q, 3)
     with np.errstate(divide="ignore", invalid="ignore"):
-        depth = ((origin - camera.centre) * normal).sum(-1) / towards
-        hit = camera.centre + depth[..., None] * rays[:, None] - origin  # (P, Q, 3)
-        a = (hit * np.stack([surface.u for surface in surfaces])).sum(-1)
-        b = (hit * np.stack([surface.v for surface in surfaces])).sum(-1)
-        on_it = (depth > NEAR_M) & (a >= 0) & (a <= extent[:, 0]) & (b >= 0) & (b <= extent[:, 1])
-    depth = np.where(on_it, depth, np.inf)
-    nearest = depth.argmin(-1)
-    return depth[np.arange(len(depth)), nearest], nearest
+        depth = -(offset * rectangles.normal).sum(-1) / (rays @ rectangles.normal.T)  # (P, Q)
+        a = (offset * rectangles.u).sum(-1) + depth * (rays @ rectangles.u.T)
+        b = (offset * rectangles.v).sum(-1) + depth * (rays @ rectangles.v.T)
+        on_it = (a >= 0) & (a <= rectangles.extent[:, 0])
+        on_it &= (b >= 0) & (b <= rectangles.extent[:, 1]) & (depth > NEAR_M)
+    return np.asarray(np.where(on_it, depth, np.inf).min(-1))

@@ -19,8 +19,8 @@ Array = NDArray[np.float64]
 FloatMap = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-MARCH_STEPS = 8
-REFINE_STEPS = 4
+MARCH_STEPS = 7
+REFINE_STEPS = 3
 SLOPE_LEVEL = 0.3  # octaves of blur for slopes, which the footprint on the base does not know
 
 
@@ -71,9 +71,7 @@ def _cells_per_m(surface: Surface) -> tuple[np.float32, np.float32]:
     )
 
 
-def _first_crossing(
-    gap: Callable[[FloatMap], FloatMap], near: FloatMap, far: FloatMap
-) -> FloatMap:
+def _first_crossing(gap: Callable[[FloatMap], FloatMap], near: FloatMap, far: FloatMap) -> FloatMap:
     """The first depth between `near` and `far` where `gap` falls to zero."""
     over, under = near, far.copy()
     gap_over, gap_under = gap(near), np.full_like(near, np.nan)
@@ -142,7 +140,7 @@ def _slope_light(surface: Surface, lights: Lights) -> FloatMap:
     towards = np.stack([surface.u, surface.v, surface.normal]) @ (to_lamp / np.linalg.norm(to_lamp))
     facing = -rise_a * towards[0] - rise_b * towards[1] + max(towards[2], 0.3)
     facing = facing / np.sqrt(1 + rise_a**2 + rise_b**2) / max(towards[2], 0.3)
-    return np.clip(0.3 + 0.7 * facing, 0.15, 1.5).astype(np.float32)
+    return np.asarray(np.clip(0.3 + 0.7 * facing, 0.15, 1.5), np.float32)
 
 
 def _heights(surface: Surface) -> FloatMap:

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import torch
 
-from data_scripts.camera import Array, Camera, intrinsics, look_at
-from data_scripts.depth_pose import warp_from_depth
+from data_scripts.camera import Camera, intrinsics, look_at
+from data_scripts.depth_pose import PosedImage, posed_pair
+from data_scripts.images import Image
 from data_scripts.layered import numpy_generator
-from data_scripts.layers import inside, to_tensor
+from data_scripts.layers import inside
 from data_scripts.layouts import Scene, random_lights, random_scene
-from data_scripts.raycast import cast, cast_coarse, paint
-from data_scripts.surfaces import Image
+from data_scripts.raycast import Rectangles, cast, cast_coarse, paint
 from data_scripts.two_view import TwoView
 
 CAMERA_TRIES = 16
@@ -62,32 +62,11 @@ def scene_pair(
         paint(scene.surfaces, camera, lamps, hit, sky)
         for camera, lamps, hit in zip(cameras, lights, hits, strict=True)
     ]
-    return rendered_pair(images, [torch.from_numpy(hit.depth) for hit in hits], cameras)
-
-
-def rendered_pair(
-    images: Sequence[Image], depths: Sequence[torch.Tensor], cameras: Sequence[Camera]
-) -> TwoView:
-    """The TwoView of two rendered images (H, W, 3) with exact depths (H, W) and their cameras."""
-    K0, K1 = (torch.from_numpy(camera.K).float() for camera in cameras)
-    world = [torch.from_numpy(camera.T_world_to_cam) for camera in cameras]
-    T_0to1 = world[1] @ torch.linalg.inv(world[0])
-    T_1to0 = torch.linalg.inv(T_0to1)
-    ahead = warp_from_depth(depths[0], K0, depths[1], K1, T_0to1, DEPTH_TOLERANCE)
-    back = warp_from_depth(depths[1], K1, depths[0], K0, T_1to0, DEPTH_TOLERANCE)
-    return TwoView(
-        image0=to_tensor(images[0]),
-        image1=to_tensor(images[1]),
-        warp_0to1=ahead[0],
-        visible_0to1=ahead[1],
-        warp_1to0=back[0],
-        visible_1to0=back[1],
-        depth0=depths[0],
-        depth1=depths[1],
-        K0=K0,
-        K1=K1,
-        T_0to1=T_0to1.float(),
-    )
+    views = [
+        PosedImage(image, hit.depth, camera.K, camera.T_world_to_cam)
+        for image, hit, camera in zip(images, hits, cameras, strict=True)
+    ]
+    return posed_pair(views[0], views[1], tolerance=DEPTH_TOLERANCE)
 
 
 def _scene_and_cameras(
@@ -100,9 +79,12 @@ def _scene_and_cameras(
     best, best_miss = None, np.inf
     for _ in range(SCENE_TRIES):
         scene = random_scene(photos, rng)
+        rectangles, nearest = Rectangles.of(scene.surfaces), NEAREST_SHARE * scene.dimensions[2]
         for _ in range(CAMERA_TRIES):
-            cameras = _random_cameras(scene, size, rng, settings)
-            overlap = min(_overlap(scene, cameras), _overlap(scene, cameras[::-1]))
+            first, second = cameras = _random_cameras(scene, size, rng, settings)
+            overlap = _overlap(rectangles, first, second, nearest)
+            if overlap >= settings.min_overlap:
+                overlap = min(overlap, _overlap(rectangles, second, first, nearest))
             miss = max(settings.min_overlap - overlap, overlap - settings.max_overlap, 0.0)
             if best is None or miss < best_miss:
                 best, best_miss = (scene, cameras), miss
@@ -138,19 +120,17 @@ def _random_cameras(
     return (first, other) if rng.random() < 0.5 else (other, first)
 
 
-def _overlap(scene: Scene, cameras: tuple[Camera, Camera]) -> float:
-    """Share of a coarse grid of rays of the first camera that the second one sees; 0 if too near."""
-    here, there = cameras
+def _overlap(rectangles: Rectangles, here: Camera, there: Camera, nearest_m: float) -> float:
+    """Share of a coarse grid of rays of `here` that `there` sees; 0 if less than `nearest_m` free."""
     steps = np.linspace(0.02, 0.98, GRID)
     grid = np.stack(np.meshgrid(steps * (here.size[1] - 1), steps * (here.size[0] - 1)), -1)
     grid = grid.reshape(-1, 2)
-    depth, _ = cast_coarse(scene.surfaces, here, grid)
-    if depth.min() < NEAREST_SHARE * scene.dimensions[2]:
+    depth = cast_coarse(rectangles, here, grid)
+    if depth.min() < nearest_m:
         return 0.0
     hit = np.isfinite(depth)
-    points: Array = here.centre + depth[hit, None] * here.rays(grid[hit])
-    pixels, expected = there.project(points)
+    pixels, expected = there.project(here.centre + depth[hit, None] * here.rays(grid[hit]))
     seen = inside(pixels, there.size)
-    found, _ = cast_coarse(scene.surfaces, there, pixels[seen])
+    found = cast_coarse(rectangles, there, pixels[seen])
     agree = np.abs(found / expected[seen] - 1) < GRID_TOLERANCE
     return float(agree.sum() / len(grid))

@@ -11,10 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_scripts.camera import Camera
-
-Array = NDArray[np.float64]
-Image = NDArray[np.uint8]
+from data_scripts.camera import Array, Camera
+from data_scripts.images import Image
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def rectangle(
 
 def box(centre: Array, axes: Array, half: Array, materials: list[Material]) -> list[Surface]:
     """The six faces, fronts outwards, of a box with rows of `axes` (3, 3) as directions."""
-    faces = []
+    faces: list[Surface] = []
     for axis in range(3):
         edge_u, edge_v = np.roll(axes, -axis - 1, axis=0)[:2] * np.roll(half, -axis - 1)[:2, None]
         out = axes[axis] * half[axis]

@@ -104,4 +104,5 @@ def _on_one_surface(corners: Tensor) -> Tensor:
     down, down_right = bottom_left - top_left, bottom_right - top_right
     steps = torch.stack([across, across_below, down, down_right], 1).norm(dim=-1)  # (N, 4)
     even = steps.amax(1) <= STEP_RATIO * steps.amin(1) + STEP_SLACK_PX
-    return even & ((across - across_below).norm(dim=-1) <= STEP_SLACK_PX)
+    bend = (across - across_below).norm(dim=-1)
+    return torch.logical_and(even, bend <= STEP_SLACK_PX)

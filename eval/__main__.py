@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+PIPED_WIDTH = 120  # columns of the table where the output is no terminal; rich would take 80
 Name = Literal["dev", "strecha", "7scenes", "scannet-sample", "graf", "oxford"]
 
 
@@ -56,7 +57,10 @@ def evaluate(arguments: Arguments) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     write_results(results, folder / "results.json")
     (folder / "results.md").write_text(markdown_table(results))
-    Console(soft_wrap=False).print(text_table(results))
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(text_table(results))
     return 0
 
 

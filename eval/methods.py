@@ -12,9 +12,9 @@ import numpy as np
 
 from eval.baselines import SiftMatcher, XfeatMatcher
 from matching.matches import Matches
+from matching.predictor import load_predictor, weights_path
 
 ROOT = Path(__file__).parents[1]
-WEIGHTS = ROOT / "matching" / "weights"
 
 
 class PairMatcher(Protocol):
@@ -41,27 +41,14 @@ def find_method(name: str) -> Method:
     """The method of that name: sift, xfeat, the name of shipped weights, or the path of a checkpoint.
 
     Raises:
-        ValueError: no such method.
+        FileNotFoundError: no such method, or no such checkpoint.
     """
     if name in BASELINES:
-        return Method(
-            name, f"{name} {_digest([Path(__file__).with_name('baselines.py')])}", BASELINES[name]
-        )
-    shipped = WEIGHTS / f"{name}.safetensors"
-    path = shipped if shipped.is_file() else Path(name)
-    if not path.is_file():
-        known = sorted([*BASELINES, *(file.stem for file in WEIGHTS.glob("*.safetensors"))])
-        raise ValueError(
-            f"method must be one of {', '.join(known)} or the path of a checkpoint, got {name!r}"
-        )
+        identity = f"{name} {_digest([Path(__file__).with_name('baselines.py')])}"
+        return Method(name, identity, BASELINES[name])
+    path = weights_path(name)
     identity = f"{path.stem} {_digest([path])} code {_digest(_sources())}"
-    return Method(path.stem, identity, lambda: _load_ours(path))
-
-
-def _load_ours(path: Path) -> PairMatcher:
-    from matching.predictor import load_predictor  # a baseline does not wait for torch
-
-    return load_predictor(path, long_side=None)
+    return Method(path.stem, identity, lambda: load_predictor(path, long_side=None))
 
 
 def _sources() -> list[Path]:

@@ -17,6 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from matching.atomic import replacing
+
 ARRAYS = ("kpts0", "kpts1", "confidence")
 
 
@@ -66,20 +68,16 @@ class PredictionStore:
 
     def add(self, number: int, prediction: Prediction) -> None:
         """Keeps the prediction of the pair of that number."""
-        temporary = self._part(number).with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **asdict(prediction))
-        temporary.rename(self._part(number))
+        with replacing(self._part(number)) as temporary:
+            np.savez(temporary, allow_pickle=False, **asdict(prediction))
 
     def finish(self, names: list[str]) -> None:
         """Makes the HDF5 file; `names` are those of the pairs in the order of their numbers."""
-        temporary = self.file.with_suffix(".tmp")
-        with h5py.File(temporary, "w") as file:
+        with replacing(self.file) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(identity=self._identity, benchmark=self._benchmark)
             for number, name in enumerate(names):
                 with np.load(self._part(number)) as part:
                     _write_group(file.create_group(str(number)), name, dict(part))
-        temporary.rename(self.file)
         shutil.rmtree(self._parts, ignore_errors=True)  # what a kill leaves here is never read
 
     def _part(self, number: int) -> Path:
@@ -100,13 +98,18 @@ def read_predictions(path: Path) -> Iterator[tuple[str, Prediction]]:
     with h5py.File(path) as file:
         for number in range(len(file)):
             group = file[str(number)]
-            attrs = dict(group.attrs)
+            attrs = group.attrs
+            kpts0, kpts1, confidence = (np.asarray(group[key]) for key in ARRAYS)
             yield (
-                str(attrs.pop("name")),
+                str(attrs["name"]),
                 Prediction(
-                    **{key: group[key][:] for key in ARRAYS},
-                    **{key: tuple(attrs[key].tolist()) for key in ("size0", "size1")},
-                    **{key: tuple(attrs[key].tolist()) for key in ("scale0", "scale1")},
+                    kpts0,
+                    kpts1,
+                    confidence,
+                    size0=(int(attrs["size0"][0]), int(attrs["size0"][1])),
+                    size1=(int(attrs["size1"][0]), int(attrs["size1"][1])),
+                    scale0=(float(attrs["scale0"][0]), float(attrs["scale0"][1])),
+                    scale1=(float(attrs["scale1"][0]), float(attrs["scale1"][1])),
                     seconds=float(attrs["seconds"]),
                     error=str(attrs["error"]),
                 ),

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from eval.runner import Result
 from eval.scores import PRECISION_RULE
+from matching.atomic import replacing
 
 PACKAGES = ("quadview", "torch", "opencv-python", "opencv-python-headless", "numpy")
 
@@ -59,7 +60,9 @@ def notes(results: Sequence[Result]) -> list[str]:
 
 def text_table(results: Sequence[Result]) -> Table:
     """The results as a table for a terminal."""
-    table = Table(*headings(), caption="\n".join(notes(results)), caption_justify="left")
+    table = Table(caption="\n".join(notes(results)), caption_justify="left")
+    for heading in headings():
+        table.add_column(heading, no_wrap=True)
     for result in results:
         table.add_row(*row(result))
     return table
@@ -75,9 +78,8 @@ def markdown_table(results: Sequence[Result]) -> str:
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Writes every number and every setting behind it to `path`, whole or not at all."""
     document = {"environment": environment(), "results": [_as_json(result) for result in results]}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
-    temporary.rename(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
 
 
 def _as_json(result: Result) -> dict[str, Any]:

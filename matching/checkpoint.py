@@ -79,8 +79,10 @@ def load_checkpoint(path: str | Path) -> tuple[Matcher, MatcherConfig, dict[str,
     """
     path = Path(path)
     config, card = read_card(path)
-    with torch.device("meta"):  # takes no memory and draws no random numbers
-        matcher = build_matcher(config)
+    try:
+        matcher = _without_memory(config)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} must hold a config that can be built, got {error}") from error
     try:
         weights = load_file(path)
     except safetensors.SafetensorError as error:
@@ -121,7 +123,7 @@ def read_card(path: str | Path) -> tuple[MatcherConfig, dict[str, Any]]:
         )
     try:
         return config_from_json(MatcherConfig, config), dict(card)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{path} must hold a valid config, got one where {error}") from error
 
 
@@ -173,6 +175,12 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())  # else the new name may outlive a power cut, and the content not
+
+
+def _without_memory(config: MatcherConfig) -> Matcher:
+    """The network of a config with shapes but no weights; draws no random numbers."""
+    with torch.device("meta"):
+        return build_matcher(config)
 
 
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -138,7 +138,7 @@ def _well_inside(occupied: Tensor, border: int) -> Tensor:
 
 def _stream_pair(tokens0: Tensor, tokens1: Tensor, floor: float, tile: Tile) -> Pairs:
     """Mutual best of tokens0 (L, C) and tokens1 (S, C) with a log confidence above `floor`."""
-    sums = log_sum_exps(product_tiles(tokens0, tokens1, tile), tokens0, tokens1)
+    sums = log_sum_exps(product_tiles(tokens0, tokens1, tile), tokens0, tokens1, tile)
     alive = sums.tile_max - sums.row[:, None] > floor - PRUNE_SLACK
     pairs = best_pairs(tokens0, tokens1, 2.0, (sums.row, sums.column), alive, tile)
     high = pairs.score > floor

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data_scripts.layered import layered_pair, unrelated_pair
-from data_scripts.photometric import photometric
-from data_scripts.scene import scene_pair
+from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
+from data_scripts.photometric import PhotometricSettings, photometric
+from data_scripts.scene import SceneSettings, scene_pair
 from data_scripts.two_view import TwoView
 from matching.labels import pair_labels
 
@@ -46,6 +46,8 @@ class PairSettings:
     batch: int = 8  # pairs in a batch
     scenes: float = 0.2  # share of ray-cast scenes; the others are layered planes
     negatives: float = 0.05  # share of pairs that show different things
+    easy: float = 0.3  # difficulty of the first batch; the last of the ramp has 1
+    ramp: int = 4000  # batches over which pairs become difficult
 
 
 class PairBatches(Dataset[Batch]):
@@ -70,29 +72,63 @@ class PairBatches(Dataset[Batch]):
         generator = torch.Generator().manual_seed((self.seed << 32) + number)
         sizes = self.settings.sizes
         size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
-        views = [self._view(size, generator) for _ in range(self.settings.batch)]
+        difficulty = self._difficulty(number)
+        views = [self._view(size, difficulty, generator) for _ in range(self.settings.batch)]
         labels = [pair_labels(view, self.centre) for view in views]
         return Batch(
-            image0=torch.stack([self._grey(view.image0, generator) for view in views]),
-            image1=torch.stack([self._grey(view.image1, generator) for view in views]),
+            image0=torch.stack([_grey(view.image0, difficulty, generator) for view in views]),
+            image1=torch.stack([_grey(view.image1, difficulty, generator) for view in views]),
             partner=torch.stack([label.partner for label in labels]),
             target=torch.stack([label.target for label in labels]),
             known=torch.stack([label.known for label in labels]),
         )
 
-    def _view(self, size: tuple[int, int], generator: torch.Generator) -> TwoView:
+    def _difficulty(self, number: int) -> float:
+        """From `easy` to 1 along the ramp, so that a fresh network has something it can learn."""
+        done = min(1.0, number / max(self.settings.ramp, 1))
+        return self.settings.easy + (1 - self.settings.easy) * done
+
+    def _view(
+        self, size: tuple[int, int], difficulty: float, generator: torch.Generator
+    ) -> TwoView:
         draw = float(torch.rand((), generator=generator))
         if draw < self.settings.negatives:
             return unrelated_pair(self.photos, size, generator)
         if draw < self.settings.negatives + self.settings.scenes:
-            return scene_pair(self.photos, size, generator)
-        return layered_pair(self.photos, size, generator)
+            return scene_pair(self.photos, size, generator, _scene_settings(difficulty))
+        return layered_pair(self.photos, size, generator, _layered_settings(difficulty))
 
-    @staticmethod
-    def _grey(image: Tensor, generator: torch.Generator) -> Tensor:
-        """Image (3, H, W) after a photometric change, as grey (1, H, W)."""
-        changed = photometric(image, generator)
-        return (changed * changed.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)
+
+def _layered_settings(difficulty: float) -> LayeredSettings:
+    """Stage 1 at a difficulty in [0, 1]."""
+    full = LayeredSettings()
+    return replace(
+        full,
+        max_zoom=1 + (full.max_zoom - 1) * difficulty,
+        max_tilt_deg=full.max_tilt_deg * difficulty,
+        max_roll_deg=full.max_roll_deg * difficulty,
+        free_roll_share=full.free_roll_share * difficulty,
+        max_cutouts=round(full.max_cutouts * difficulty),
+        min_overlap=0.7 + (full.min_overlap - 0.7) * difficulty,
+    )
+
+
+def _scene_settings(difficulty: float) -> SceneSettings:
+    """Stage 2 at a difficulty in [0, 1]."""
+    full = SceneSettings()
+    return replace(
+        full,
+        min_overlap=0.7 + (full.min_overlap - 0.7) * difficulty,
+        max_baseline=full.max_baseline * difficulty,
+        max_roll_deg=full.max_roll_deg * difficulty,
+        relit_share=full.relit_share * difficulty,
+    )
+
+
+def _grey(image: Tensor, difficulty: float, generator: torch.Generator) -> Tensor:
+    """Image (3, H, W) after a photometric change, as grey (1, H, W)."""
+    changed = photometric(image, generator, PhotometricSettings(strength=difficulty))
+    return (changed * changed.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)
 
 
 def _start_worker(_: int) -> None:

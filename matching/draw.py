@@ -23,6 +23,7 @@ FIGURE_HEIGHTS = (2.5, 16.0)  # inches; very tall or flat images would give absu
 DPI = 150
 SHOWN_SIDE = 2000  # px; larger images are shrunk before matplotlib gets them
 GAP = 0.02  # between the images, of the width of both
+MUTED = 0.8  # brightness of the images under the colours
 COLOURS = "plasma"  # dark for unsure, bright for sure
 LEVEL_COLOURS = ("#ffd166", "#ff8c42", "#ff2e63", "#b5179e", "#7209b7")  # coarsest first
 
@@ -33,7 +34,7 @@ def draw_matches(
     matches: Matches,
     path: str | Path | None = None,
     *,
-    max_lines: int = 300,
+    max_lines: int = 200,
 ) -> Figure:
     """Both images side by side, matched points joined by lines coloured by confidence.
 
@@ -42,24 +43,26 @@ def draw_matches(
         image1: the same.
         matches: in pixels of these images.
         path: where to write the picture, .png, .jpg, .pdf or .svg; None writes nothing.
-        max_lines: all points are drawn, but lines only for so many of the best matches.
+        max_lines: all points are drawn, but lines only for so many matches, taken evenly through the
+            ranks, so that the picture is neither crowded nor better than the truth.
 
     Returns:
         The figure.
     """
     figure, axes, shift = _side_by_side(as_rgb8(image0, "image0"), as_rgb8(image1, "image1"))
     colours = ScalarMappable(Normalize(0, 1), COLOURS)
-    worst_first = slice(None, None, -1)  # the surest end on top
-    kpts0, kpts1 = matches.kpts0[worst_first], matches.kpts1[worst_first] + (shift, 0)
-    shades = colours.to_rgba(matches.confidence[worst_first])
+    order = slice(None, None, -1)  # the best are drawn last, on top
+    kpts0, kpts1 = matches.kpts0[order], matches.kpts1[order] + (shift, 0)
+    shades = colours.to_rgba(matches.confidence[order])
     for points in (kpts0, kpts1):
-        axes.scatter(points[:, 0], points[:, 1], s=4, c=shades, linewidths=0)
-    lines = np.stack([kpts0, kpts1], axis=1)[max(0, len(matches) - max_lines) :]
+        axes.scatter(points[:, 0], points[:, 1], s=5, c=shades, linewidths=0)
+    count = min(len(matches), max_lines)
+    chosen = np.linspace(0, len(matches) - 1, count).round().astype(int)
+    lines = np.stack([kpts0, kpts1], axis=1)[chosen]
     axes.add_collection(
-        LineCollection(lines, colors=shades[-len(lines) :], linewidths=0.7, alpha=0.7)
+        LineCollection(list(lines), colors=shades[chosen], linewidths=0.7, alpha=0.6)
     )
-    drawn = min(len(matches), max_lines)
-    lines_of = "" if drawn == len(matches) else f", lines for the {drawn} surest"
+    lines_of = "" if count == len(matches) else f", lines for {count} of them"
     axes.set_title(f"{len(matches)} matches{lines_of}", fontsize=10)
     figure.colorbar(colours, ax=axes, label="confidence", fraction=0.02, pad=0.01)
     return _finished(figure, path)
@@ -108,10 +111,10 @@ def _cells(
         Rectangle((left + shift, top), right - left, bottom - top)
         for left, top, right, bottom in boxes
     ]
-    opacity = 0.25 + 0.75 * share
+    opacity = 0.4 + 0.6 * share
     cells = PatchCollection(rectangles, linewidths=0.4 + 0.6 * strength)
     cells.set_facecolor([(colour, float(a * strength * 0.6)) for a in opacity])
-    cells.set_edgecolor([(colour, float(a * (0.3 + 0.7 * strength))) for a in opacity])
+    cells.set_edgecolor([(colour, float(a * (0.4 + 0.6 * strength))) for a in opacity])
     return cells
 
 
@@ -131,7 +134,7 @@ def _side_by_side(image0: np.ndarray, image1: np.ndarray) -> tuple[Figure, Axes,
     for image, start in ((image0, 0.0), (image1, shift)):
         H, W = image.shape[:2]
         edges = (start - 0.5, start + W - 0.5, H - 0.5, -0.5)
-        axes.imshow(_shown(image), extent=edges, interpolation="bilinear")
+        axes.imshow(_shown(image), extent=edges, cmap="gray", vmin=0, vmax=255)
     axes.set_xlim(-0.5, shift + W1 - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     axes.set_axis_off()
@@ -139,12 +142,13 @@ def _side_by_side(image0: np.ndarray, image1: np.ndarray) -> tuple[Figure, Axes,
 
 
 def _shown(image: np.ndarray) -> np.ndarray:
-    """The image, shrunk if it is far finer than the picture."""
-    scale = SHOWN_SIDE / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    """The image in muted grey, on which colours stand out, shrunk if far finer than the picture."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    scale = SHOWN_SIDE / max(grey.shape)
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in grey.shape)
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(MUTED * grey)
 
 
 def _finished(figure: Figure, path: str | Path | None) -> Figure:

@@ -99,7 +99,8 @@ class _LogDualSoftmax(torch.autograd.Function):
 def _log_confidence(tokens0: Tensor, tokens1: Tensor, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
     """Log confidence (L, S) of tokens (L, C) and (S, C), with the normalisers (L,) and (S,)."""
     matrix = tokens0.new_empty(len(tokens0), len(tokens1))
-    sums = log_sum_exps(recorded(product_tiles(tokens0, tokens1, tile), matrix), tokens0, tokens1)
+    tiles = recorded(product_tiles(tokens0, tokens1, tile), matrix)
+    sums = log_sum_exps(tiles, tokens0, tokens1, tile)
     matrix.mul_(2).sub_(sums.row[:, None]).sub_(sums.column)
     return matrix, sums.row, sums.column
 

@@ -75,7 +75,7 @@ class LoftrFine(nn.Module):
         )
         window0, window1 = self.transformer(window0, window1)
         middle = self.window // 2
-        search, spread = _expectation(window0[:, :, middle, middle], window1)
+        search, spread = expectation(window0[:, :, middle, middle], window1)
         return Refined(search, spread, (), ())
 
     @torch.no_grad()
@@ -139,10 +139,18 @@ def cut_windows(fine: Tensor, pair: Tensor, centre: Tensor, side: int) -> Tensor
     return fine.permute(0, 2, 3, 1)[at].masked_fill(~inside[..., None], 0)
 
 
-def _expectation(query: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (N, 2) and spread (N,) in cells of where query (N, D) lies in window (N, D, P, P).
+def expectation(query: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread of where a token lies in a window, by a softmax of their inner products.
 
     Sums in float32 at least, outside of autocast: 8 bits of a heat map are half a pixel.
+
+    Args:
+        query: (N, D).
+        window: (N, D, P, P), P odd.
+
+    Returns:
+        Mean x, y (N, 2) from the middle of the window, and the sum of the standard deviations in
+        x and y (N,), in cells.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):

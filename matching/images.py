@@ -35,7 +35,8 @@ def as_grey(image: Image, name: str = "image") -> np.ndarray:
     scale = full_scale(array)
     if array.ndim == 3:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2GRAY)
-    return np.clip(array.astype(np.float32) / np.float32(scale), 0.0, 1.0)
+    grey: np.ndarray = np.clip(array.astype(np.float32) / np.float32(scale), 0.0, 1.0)
+    return grey
 
 
 def as_rgb8(image: Image, name: str = "image") -> np.ndarray:

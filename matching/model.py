@@ -197,15 +197,17 @@ class Matcher(nn.Module):
     def _match_coarse(
         self, tokens0: Tensor, tokens1: Tensor, features0: Features, features1: Features
     ) -> CoarseMatches:
-        masks = [None if f.mask is None else f.mask.flatten(1) for f in (features0, features1)]
-        allowed = [border_allowed(_mask_of(f), self.border) for f in (features0, features1)]
+        mask0, mask1 = _flat_mask(features0), _flat_mask(features1)
+        allowed0, allowed1 = (border_allowed(_mask_of(f), self.border) for f in (features0, features1))
         tokens0, scale = self.scaled(tokens0)
         tokens1, _ = self.scaled(tokens1)
-        if self.dustbin is not None:
-            return match_sinkhorn(
-                tokens0, tokens1, scale, self.dustbin, *masks, *allowed, self.threshold
+        if self.dustbin is None:
+            return match_streaming(
+                tokens0, tokens1, scale, mask0, mask1, allowed0, allowed1, self.threshold
             )
-        return match_streaming(tokens0, tokens1, scale, *masks, *allowed, self.threshold)
+        return match_sinkhorn(
+            tokens0, tokens1, scale, self.dustbin, mask0, mask1, allowed0, allowed1, self.threshold
+        )
 
 
 def standardised(image: Tensor, mask: Tensor | None) -> Tensor:
@@ -224,6 +226,11 @@ def _halves(features: Features) -> tuple[Features, Features]:
     coarse, fine = features.coarse.chunk(2), features.fine.chunk(2)
     mask = (None, None) if features.mask is None else features.mask.chunk(2)
     return Features(coarse[0], fine[0], mask[0]), Features(coarse[1], fine[1], mask[1])
+
+
+def _flat_mask(features: Features) -> Tensor | None:
+    """Its mask as (B, H * W), None where it has none."""
+    return None if features.mask is None else features.mask.flatten(1)
 
 
 def _mask_of(features: Features) -> Tensor:

@@ -63,7 +63,8 @@ class MatchPredictor:
             raise ValueError(f"dtype must be torch.float32 or torch.bfloat16, got {dtype}")
         place = chosen_device(device)
         matcher = copy.deepcopy(matcher).eval().requires_grad_(requires_grad=False)
-        matcher = matcher.to(place, memory_format=torch.channels_last)
+        # torch's own types lack the overload for memory_format.
+        matcher = matcher.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = Network(matcher, place, fast_dtype(place) if dtype is None else dtype)
         self.long_side = long_side
 
@@ -149,7 +150,8 @@ class MatchPredictor:
         ahead = 1 if batch_size == 1 else WINDOW * batch_size
         while window := list(itertools.islice(pairs, ahead)):
             ready = [attempt(partial(self._ready, pair), record) for pair in window]
-            results = {n: pair for n, pair in enumerate(ready) if isinstance(pair, FailedPair)}
+            results: dict[int, Matches | FailedPair] = {}
+            results |= {n: pair for n, pair in enumerate(ready) if isinstance(pair, FailedPair)}
             good = {n: pair for n, pair in enumerate(ready) if not isinstance(pair, FailedPair)}
             results |= self._match_good(good, batch_size, record, options)
             yield from (results[n] for n in range(len(window)))
@@ -164,8 +166,8 @@ class MatchPredictor:
         for group in equal_groups(images, self.network.matcher.size_multiple, batch_size):
             chosen = [pairs[numbers[i]] for i in group]
             found = attempt(partial(self.network.match, chosen, options), record)
-            each = itertools.repeat(found) if isinstance(found, FailedPair) else found
-            results |= {numbers[i]: one for i, one in zip(group, each, strict=False)}
+            for position, i in enumerate(group):
+                results[numbers[i]] = found if isinstance(found, FailedPair) else found[position]
         return results
 
     def _ready(self, pair: Pair) -> tuple[ImageFeatures, ImageFeatures]:

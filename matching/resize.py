@@ -90,15 +90,17 @@ def to_given_pixels(points: np.ndarray, image: PreparedImage, turn_deg: int = 0)
     """Points (N, 2) of the network's image, in pixels of the image as given."""
     height, width = image.grey.shape
     H, W = image.size
-    points = unturned(points.astype(np.float64), turn_deg, height, width)
-    return (points + 0.5) * (W / width, H / height) - 0.5
+    scale = np.array([W / width, H / height])
+    straight = unturned(points.astype(np.float64), turn_deg, height, width)
+    return np.asarray((straight + 0.5) * scale - 0.5)
 
 
 def to_network_pixels(points: np.ndarray, image: PreparedImage) -> np.ndarray:
     """Points (N, 2) of the image as given, in pixels of the network's unturned image."""
     height, width = image.grey.shape
     H, W = image.size
-    return (points.astype(np.float64) + 0.5) * (width / W, height / H) - 0.5
+    scale = np.array([width / W, height / H])
+    return np.asarray((points.astype(np.float64) + 0.5) * scale - 0.5)
 
 
 def usable(points: np.ndarray, image: PreparedImage) -> np.ndarray:
@@ -108,11 +110,13 @@ def usable(points: np.ndarray, image: PreparedImage) -> np.ndarray:
     round the point are used, so the answer holds however a reader rounds it.
     """
     H, W = image.size
-    inside = ((points >= 0) & (points <= (W - 1, H - 1))).all(1)  # NaN is outside
-    if image.given_mask is None:
-        return inside
+    last = np.array([W - 1, H - 1])
+    inside = np.all((points >= 0) & (points <= last), axis=1)  # NaN is outside
+    mask = image.given_mask
+    if mask is None:
+        return np.asarray(inside)
     corner = np.where(inside[:, None], points, 0)
     left, top = np.floor(corner).astype(int).T
     right, bottom = np.ceil(corner).astype(int).T
-    mask = image.given_mask
-    return inside & mask[top, left] & mask[top, right] & mask[bottom, left] & mask[bottom, right]
+    around = [mask[top, left], mask[top, right], mask[bottom, left], mask[bottom, right]]
+    return np.logical_and.reduce([inside, *around])

@@ -153,10 +153,10 @@ def _iterate(
     u = tokens0.new_empty(L + 1)
     u[L] = log(S) + norm - (dustbin + v).logsumexp(0)
     column = Sums((dustbin + u[L]).repeat(S), torch.ones_like(v[:S]))
-    maxima = []
+    tile_max = tokens0.new_empty(L, len(tile_slices(S, tile[1])))
     for rows in tile_slices(L, max(1, tile[0] * tile[1] // S)):
         strip = tokens0[rows] @ tokens1.mT  # (R, S)
-        maxima.append(torch.stack([part.amax(1) for part in strip.split(tile[1], 1)], 1))
+        tile_max[rows] = torch.stack([part.amax(1) for part in strip.split(tile[1], 1)], 1)
         plan = strip + v[:S]
         row_lse = row_sums(plan, plan.amax(1)).log()
         u[rows] = norm - torch.logaddexp(row_lse, dustbin + v[S])
@@ -164,7 +164,7 @@ def _iterate(
         column.add(slice(0, S), row_sums(strip.mT, strip.amax(0)))
     log_nu_bin = log(L) + norm
     v = torch.cat([norm - column.log(), (log_nu_bin - (dustbin + u).logsumexp(0))[None]])
-    return u, v, torch.cat(maxima)
+    return u, v, tile_max
 
 
 def _log_marginal(real: Tensor, other: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

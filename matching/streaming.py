@@ -67,31 +67,25 @@ def recorded(
 
 
 def log_sum_exps(
-    tiles: Iterable[tuple[slice, slice, Tensor]], rows_like: Tensor, columns_like: Tensor
+    tiles: Iterable[tuple[slice, slice, Tensor]], tokens0: Tensor, tokens1: Tensor, tile: Tile
 ) -> Normalisers:
-    """Normalisers of the matrix that `tiles` make up.
+    """Normalisers of the products of tokens0 (L, C) and tokens1 (S, C), which `tiles` yields.
 
-    Args:
-        tiles: as from `product_tiles`.
-        rows_like: any tensor (L, ...) with the dtype and device wanted.
-        columns_like: any tensor (S, ...).
+    Whatever lives on is allocated before the loop: small pieces kept from every tile would lie
+    between the large ones that come and go, and memory would grow to that of the whole matrix.
     """
-    L, S = len(rows_like), len(columns_like)
-    row = Sums(rows_like.new_full((L,), -torch.inf), rows_like.new_zeros(L))
-    column = Sums(rows_like.new_full((S,), -torch.inf), rows_like.new_zeros(S))
-    tile_max: dict[int, list[Tensor]] = {}
+    L, S = len(tokens0), len(tokens1)
+    row = Sums(tokens0.new_full((L,), -torch.inf), tokens0.new_zeros(L))
+    column = Sums(tokens0.new_full((S,), -torch.inf), tokens0.new_zeros(S))
+    tile_max = tokens0.new_full((L, len(tile_slices(S, tile[1]))), -torch.inf)
+    workspace = _workspace(tokens0, tokens1, tile)
     for rows, columns, block in tiles:
         row_max = block.amax(1)
-        tile_max.setdefault(columns.start, []).append(row_max)
-        row_part, column_part = _tile_sums(block, row_max)
+        tile_max[rows, columns.start // tile[1]] = row_max
+        row_part, column_part = _tile_sums(block, row_max, workspace)
         row.add(rows, row_part)
         column.add(columns, column_part)
-    maxima = [torch.cat(parts) for parts in tile_max.values()]
-    return Normalisers(
-        row=row.log(),
-        column=column.log(),
-        tile_max=torch.stack(maxima, 1) if maxima else rows_like.new_zeros(L, 0),  # L or S is 0
-    )
+    return Normalisers(row.log(), column.log(), tile_max)
 
 
 def best_pairs(
@@ -177,14 +171,15 @@ class _Best:
             self.index[which] = names[score[better].argmax(1)]
 
 
-def _tile_sums(block: Tensor, row_max: Tensor) -> tuple[Sums, Sums]:
+def _tile_sums(block: Tensor, row_max: Tensor, workspace: Tensor) -> tuple[Sums, Sums]:
     """Sums of exp(block) over columns (R,) and over rows (W,) of block (R, W).
 
     One exponential with one shift serves both, unless the maxima of the rows or columns lie so far
     apart that the lowest would underflow. Mostly no shift is needed, which saves a subtraction.
     """
     shift = max(float(row_max.amax()) - HEADROOM, 0.0)
-    shared = (block - shift).exp_() if shift else block.exp()
+    out = workspace[: block.numel()].view_as(block)
+    shared = torch.sub(block, shift, out=out).exp_() if shift else torch.exp(block, out=out)
     by_row, by_column = shared.sum(1), shared.sum(0)
     if torch.minimum(by_row.amin(), by_column.amin()) > SUM_FLOOR:
         return (
@@ -204,10 +199,11 @@ def _alive_tiles(
 ) -> Iterator[tuple[Tensor, slice, Tensor]]:
     """Row numbers (R,), columns and products (R, W) of what is alive; column tiles outermost."""
     workspace = _workspace(tokens0, tokens1, tile)
-    for here, columns in zip(alive.unbind(1), tile_slices(len(tokens1), tile[1]), strict=False):
+    for here, columns in zip(alive.unbind(1), tile_slices(len(tokens1), tile[1]), strict=True):
         rows = here.nonzero().squeeze(1)
         if tokens0.dtype != torch.float64:
-            for part in rows.split(tile[0]):
+            for chunk in tile_slices(len(rows), tile[0]):
+                part = rows[chunk]
                 yield part, columns, _product(tokens0[part], tokens1[columns], workspace)
             continue
         for whole in tile_slices(len(tokens0), tile[0]):

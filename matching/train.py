@@ -107,7 +107,7 @@ def train(settings: TrainSettings) -> Matcher:
     batches = batches_from(data, start, stop, world, settings.workers)
     if rank == 0:
         held_out = photos[:: settings.hold_out]
-        plain = replace(settings.pairs, sizes=((256, 256),))
+        plain = replace(settings.pairs, sizes=((256, 256),), easy=0.6, ramp=10**9)
         validation = PairBatches(held_out, plain, matcher.cell_centre, VALIDATION_SEED)
         checks = [validation[number] for number in range(settings.validation_batches)]
     else:

@@ -36,7 +36,7 @@ def test_unknown_backend_is_refused_with_the_choices():
 
 def test_missing_backend_is_refused_with_its_reason_and_the_remedy(monkeypatch):
     module = sys.modules["attention_ops.backends"]
-    monkeypatch.setattr(module._native, "LOAD_ERROR", "no compiler found")
+    monkeypatch.setattr(module.native, "LOAD_ERROR", "no compiler found")
     with (
         pytest.raises(RuntimeError, match=r"no compiler found.*python -m attention_ops build"),
         use_backend("native"),

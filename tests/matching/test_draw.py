@@ -35,12 +35,12 @@ def test_every_match_has_the_colour_of_its_confidence_on_the_colourbar():
     assert bar.get_ylim() == (0, 1)
 
 
-def test_lines_go_to_the_best_matches_only_and_points_to_all():
-    figure = draw_matches(DARK, DARK, matches_of([0.9, 0.8, 0.7, 0.6]), max_lines=2)
-    points0, _, lines = figure.axes[0].collections
-    assert len(points0.get_offsets()) == 4
+def test_lines_go_evenly_through_the_ranks_and_points_to_all_matches():
+    matches = matches_of([0.9, 0.8, 0.7, 0.6, 0.5])
+    points0, _, lines = draw_matches(DARK, DARK, matches, max_lines=3).axes[0].collections
+    assert len(points0.get_offsets()) == 5
     starts = sorted(segment[0][0] for segment in lines.get_segments())
-    np.testing.assert_allclose(starts, matches_of([1] * 4).kpts0[:2, 0])
+    np.testing.assert_allclose(starts, matches.kpts0[[0, 2, 4], 0])
 
 
 @pytest.mark.parametrize("sizes", [((1, 1), (1, 1)), ((1, 700), (700, 1)), ((3, 3000), (20, 10))])

@@ -33,7 +33,9 @@ def test_a_batch_of_unrelated_pairs_has_a_finite_loss_that_lowers_confidence():
 
 
 def refined(offset, spread=1.0):
-    return Refined(offset, torch.full((len(offset),), spread), (offset,), (torch.zeros(len(offset)),))
+    return Refined(
+        offset, torch.full((len(offset),), spread), (offset,), (torch.zeros(len(offset)),)
+    )
 
 
 def test_fine_loss_by_hand():

@@ -20,7 +20,12 @@ def matches(generator, count, cells=4, batch=2):
 
 
 def test_the_grid_is_centred_on_the_cell():
-    assert _grid(2, torch.zeros(())).tolist() == [[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]]
+    assert _grid(2, torch.zeros(())).tolist() == [
+        [-0.5, -0.5],
+        [0.5, -0.5],
+        [-0.5, 0.5],
+        [0.5, 0.5],
+    ]
 
 
 def test_cells_are_read_from_where_the_corner_points(refiner):

@@ -1,3 +1,4 @@
+import resource
 from dataclasses import astuple
 from math import prod
 
@@ -75,7 +76,7 @@ def test_normalisers_equal_logsumexp_over_a_wide_range(generator):
     # rows of very different size: every way of shifting the exponential is taken
     tokens0 = torch.randn(90, 8, generator=generator) * torch.logspace(-2, 2.5, 90)[:, None]
     tokens1 = torch.randn(70, 8, generator=generator)
-    sums = log_sum_exps(product_tiles(tokens0, tokens1, (16, 32)), tokens0, tokens1)
+    sums = log_sum_exps(product_tiles(tokens0, tokens1, (16, 32)), tokens0, tokens1, (16, 32))
     product = tokens0.double() @ tokens1.double().T
     torch.testing.assert_close(sums.row.double(), product.logsumexp(1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(sums.column.double(), product.logsumexp(0), rtol=1e-5, atol=1e-5)
@@ -108,6 +109,22 @@ def test_the_second_pass_multiplies_little_of_the_matrix(generator, monkeypatch)
     found = match_streaming(tokens0, tokens1, 30.0, tile=(128, 64))
     assert len(found.pair) == 1024
     assert sum(counts) < 1.2 * 1024 * 1024
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tiles_without_a_candidate_are_passed_over(dtype):
+    # all confidences are 1 / 36, so no row is visited
+    tokens = torch.ones(1, 6, 2, dtype=dtype)
+    assert not len(match_streaming(tokens, tokens, 1.0, threshold=0.2, tile=(2, 2)).pair)
+
+
+def test_the_process_does_not_grow_by_the_matrix(generator):
+    # pieces kept from every tile once pinned the freed tiles between them
+    tokens0, tokens1 = random_tokens(generator, 8192, 8192, C=16, B=1, dtype=torch.float32)
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    match_streaming(tokens0, tokens1, 0.5)
+    after_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after_kib - before_kib < 8192 * 8192 * 4 / 1024 / 4
 
 
 def test_peak_memory_is_far_below_that_of_the_matrix(generator):

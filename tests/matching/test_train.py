@@ -69,7 +69,9 @@ def test_a_truncated_state_is_refused(tmp_path):
 
 
 def test_the_learning_rate_rises_stays_and_falls():
-    settings = training.TrainSettings(photos="x", steps=100, warmup=10, cooldown=20, learning_rate=1.0)
+    settings = training.TrainSettings(
+        photos="x", steps=100, warmup=10, cooldown=20, learning_rate=1.0
+    )
     rates = [training.learning_rate(settings, step) for step in (0, 9, 50, 90, 99)]
     assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
 

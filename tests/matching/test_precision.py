@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from matching import precision
+from matching.precision import chosen_device, fast_dtype
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_taken_only_where_the_processor_has_it(monkeypatch, native, dtype):
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: native)
+    assert fast_dtype(torch.device("cpu")) is dtype
+
+
+def test_a_device_that_is_not_here_is_refused_with_what_is_here(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert chosen_device("cuda:0") == torch.device("cuda", 0)
+    with pytest.raises(ValueError, match="sees 1 CUDA devices here; use device='cpu'"):
+        chosen_device("cuda:1")
