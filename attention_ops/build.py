@@ -44,6 +44,11 @@ def cache_folder() -> Path:
     return Path(root) / "quadview" / source_hash()
 
 
+def is_current(library: Path) -> bool:
+    """Whether a library was built from the sources that are installed: their hash is inside it."""
+    return f"quadview sources {source_hash()}".encode() in library.read_bytes()
+
+
 def library_paths() -> tuple[Path, Path]:
     """Where a library may lie, in the order they are tried."""
     return PACKAGE / LIBRARY, cache_folder() / LIBRARY
@@ -129,7 +134,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m attention_ops build", description="Compile the CPU kernels (seconds)."
     )
     parser.add_argument("--into", type=Path, help="folder (default: the package, else the cache)")
-    folder = parser.parse_args(argv).into or _writable_folder()
+    parser.add_argument("--force", action="store_true", help="compile again what is there")
+    arguments = parser.parse_args(argv)
+    folder = arguments.into or _writable_folder()
+    there = folder / LIBRARY
+    if there.exists() and is_current(there) and not arguments.force:
+        print(f"already built: {there}")
+        return 0
     try:
         path = build_library(folder)
     except BuildError as error:

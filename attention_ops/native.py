@@ -40,15 +40,14 @@ def _open(path: Path) -> ctypes.CDLL:
     Raises:
         OSError: it cannot be loaded, or was built from other sources than the installed ones.
     """
-    library = ctypes.CDLL(str(path))
-    library.qv_source_hash.restype = library.qv_isa.restype = ctypes.c_char_p
-    library.qv_scratch_floats.restype = ctypes.c_int64
-    built_from = library.qv_source_hash().decode()
-    if built_from != build.source_hash():
+    if not build.is_current(path):
         raise OSError(
-            f"{path} was built from other sources ({built_from}, installed are "
-            f"{build.source_hash()}); run `python -m attention_ops build`"
+            f"{path} was built from other sources than the installed ones; "
+            "run `python -m attention_ops build`"
         )
+    library = ctypes.CDLL(str(path))
+    library.qv_isa.restype = ctypes.c_char_p
+    library.qv_scratch_floats.restype = ctypes.c_int64
     return library
 
 

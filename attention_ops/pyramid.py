@@ -22,11 +22,12 @@ def map_to_tokens(feature: Tensor, levels: int, heads: int) -> Tensor:
     Returns:
         (B, M, L, D), L = H * W, C = M * D, contiguous.
     """
-    split: Tensor = feature.unflatten(3, (heads, -1))
-    split = split.unflatten(2, _halves(feature.shape[2], levels))
+    split: Tensor = feature.unflatten(2, _halves(feature.shape[2], levels))
     split = split.unflatten(1, _halves(feature.shape[1], levels))
-    head, last = 2 * levels + 1, 2 * levels + 2
-    return split.permute(0, head, *_interleaved(levels), last).flatten(2, -2).contiguous()
+    # Two plain copies, whole cells and then heads, take less time than one over all axes.
+    ordered = split.permute(0, *_interleaved(levels), 2 * levels + 1).flatten(1, -2)  # (B, L, C)
+    tokens: Tensor = ordered.unflatten(2, (heads, -1))
+    return tokens.transpose(1, 2).contiguous()
 
 
 def tokens_to_map(tokens: Tensor, size: tuple[int, int], levels: int) -> Tensor:

@@ -4,8 +4,9 @@ Tang, Zhang, Zhu, Tan: "QuadTree Attention for Vision Transformers", ICLR 2022, 
 variants A and B) and 3.3 (position encoding and value pyramid of several levels).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,70 +26,81 @@ from attention_ops.pyramid import (
 )
 
 
-def descend(
-    query: Sequence[Tensor],
-    key: Sequence[Tensor],
-    value: Sequence[Tensor],
-    masks: Sequence[Tensor] | None,
-    topk: Sequence[int],
-    variant: str,
-) -> list[TopKMessage]:
+class Level(NamedTuple):
+    """Tokens of one level; the children of a token lie side by side in the next level."""
+
+    query: Tensor  # (B, M, L, D)
+    key: Tensor  # (B, M, S, D)
+    value: Tensor  # (B, M, S, D)
+    mask: Tensor | None  # (B, S) bool, True = valid; None when every token is
+
+
+class LevelResult(NamedTuple):
+    """What one level gives, with the values that its position message is made of."""
+
+    message: Tensor  # (B, M, L, D)
+    index: Tensor  # type: ignore[assignment]  # (B, M, L, K) int32 tokens selected, -1 = none
+    value: Tensor  # (B, M, S, D)
+    mask: Tensor | None  # (B, S)
+
+
+def descend(levels: Iterable[Level], topk: Sequence[int], variant: str) -> Iterator[LevelResult]:
     """Runs the levels of a token pyramid, coarsest first; index and score pass down.
 
+    Lets go of queries and keys before it yields: at the finest level they are most of the
+    memory, and a caller adds messages up meanwhile.
+
     Args:
-        query: per level (B, M, L, D), the children of a token contiguous in the next level.
-        key: per level (B, M, S, D).
-        value: per level (B, M, S, D).
-        masks: per level (B, S) bool, True = valid; None when every token is.
+        levels: the tokens, coarsest level first.
         topk: per level, how many tokens to select; 0 at the last level keeps variant A whole.
         variant: "A" or "B".
-
-    Returns:
-        Per level the message (B, M, L, D), index (B, M, L, K) and score (B, M, L, K).
     """
-    mask = None if masks is None else masks[0]
-    above = coarse_attention(
-        query[0], key[0], value[0], topk=topk[0], key_mask=mask, variant=variant
+    above: TopKMessage | None = None
+    supply = iter(levels)
+    for keep in topk:
+        query, key, value, mask = next(supply)
+        if above is None:
+            above = coarse_attention(query, key, value, topk=keep, key_mask=mask, variant=variant)
+        else:
+            above = _look_below(Level(query, key, value, mask), above, keep, variant)
+        del query, key
+        yield LevelResult(above.message, above.index, value, mask)
+
+
+def _look_below(level: Level, above: TopKMessage, topk: int, variant: str) -> TopKMessage:
+    fan_out = level.query.shape[2] // above.index.shape[2]
+    below = fine_attention(
+        level.query.unflatten(2, (-1, fan_out)),
+        level.key.unflatten(2, (-1, fan_out)),
+        level.value.unflatten(2, (-1, fan_out)),
+        above.index,
+        topk=topk,
+        parent_score=above.score if variant == "A" else None,
+        key_mask=None if level.mask is None else level.mask.unflatten(1, (-1, fan_out)),
+        variant=variant,
     )
-    results = [above]
-    for level in range(1, len(query)):
-        fan_out = query[level].shape[2] // query[level - 1].shape[2]
-        below = fine_attention(
-            query[level].unflatten(2, (-1, fan_out)),
-            key[level].unflatten(2, (-1, fan_out)),
-            value[level].unflatten(2, (-1, fan_out)),
-            above.index,
-            topk=topk[level],
-            parent_score=above.score if variant == "A" else None,
-            key_mask=None if masks is None else masks[level].unflatten(1, (-1, fan_out)),
-            variant=variant,
-        )
-        score = below.score.flatten(2, 3) if variant == "A" else below.score
-        above = TopKMessage(below.message.flatten(2, 3), below.index.flatten(2, 3), score)
-        results.append(above)
-    return results
+    score = below.score.flatten(2, 3) if variant == "A" else below.score
+    return TopKMessage(below.message.flatten(2, 3), below.index.flatten(2, 3), score)
 
 
-def merge_levels(messages: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
-    """Sum of the messages of all levels, a parent's given to each of its children.
+def add_level(total: Tensor | None, message: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Adds the message of one level to those of the levels above it.
 
     Args:
-        messages: per level (B, M, L, D), coarsest first.
-        weight: (levels,) factor of each level, or None for 1.
+        total: (B, M, L / F, D), given to each of a token's F children; None at the coarsest.
+        message: (B, M, L, D).
+        weight: factor of `message`, or None for 1.
 
     Returns:
-        (B, M, L, D) of the finest level.
+        (B, M, L, D).
     """
-    total = messages[0] if weight is None else messages[0] * weight[0]
-    for level in range(1, len(messages)):
-        children = messages[level].unflatten(2, (total.shape[2], -1))
-        parent = total[:, :, :, None]
-        if weight is None:
-            children = parent + children
-        else:
-            children = torch.addcmul(parent, children, weight[level])
-        total = children.flatten(2, 3)
-    return total
+    if total is None:
+        return message if weight is None else message * weight
+    parent = total[:, :, :, None]
+    children: Tensor = message.unflatten(2, (total.shape[2], -1))
+    if weight is None:
+        return (parent + children).flatten(2, 3)
+    return torch.addcmul(parent, children, weight).flatten(2, 3)
 
 
 @dataclass(frozen=True)
@@ -159,30 +171,46 @@ class QuadtreeAttention(Mechanism):
     ) -> Tensor:
         """See `Mechanism.attend`."""
         H, W = query.shape[1:3]
-        query_levels, _, padded = self._pyramid(query, query_mask)
-        key_levels, masks, _ = self._pyramid(key, source_mask)
-        value_levels = self._value_levels(value, source_mask, masks)
-        topk = (*self.topk[:-1], 0)
-        results = descend(query_levels, key_levels, value_levels, masks, topk, self.variant)
-        messages = [result.message for result in results]
-        if self.lepe is not None:
-            positions = self._lepe_levels(value_levels, masks, padded)
-            messages = [x + y for x, y in zip(messages, positions, strict=True)]
+        side = 2 ** (self.levels - 1)
+        padded = ((H + side - 1) // side * side, (W + side - 1) // side * side)
+        levels = self._levels(query, key, value, query_mask, source_mask)
         weight = None if self.level_weight is None else self.level_weight.softmax(0)
-        message = tokens_to_map(merge_levels(messages, weight), padded, self.levels)
-        return message[:, :H, :W]
+        total: Tensor | None = None
+        steps = descend(levels, (*self.topk[:-1], 0), self.variant)
+        for i, result in enumerate(steps):
+            message = result.message
+            if self.lepe is not None:
+                message = message + self._position(i, result, padded)
+            total = add_level(total, message, None if weight is None else weight[i])
+        assert total is not None
+        return tokens_to_map(total, padded, self.levels)[:, :H, :W]
+
+    def _levels(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_mask: Tensor | None,
+        source_mask: Tensor | None,
+    ) -> Iterator[Level]:
+        """Tokens of every level for maps (B, H, W, C), coarsest first; forgets what it gave."""
+        queries, _ = self._pyramid(query, query_mask)
+        keys, masks = self._pyramid(key, source_mask)
+        values = self._value_levels(value, source_mask, masks)
+        while queries:
+            mask = None if masks is None else masks.pop(0)
+            yield Level(queries.pop(0), keys.pop(0), values.pop(0), mask)
 
     def _pyramid(
         self, cells: Tensor, mask: Tensor | None
-    ) -> tuple[list[Tensor], list[Tensor] | None, tuple[int, int]]:
-        """Tokens and masks of every level of a map (B, H, W, C), and its padded size."""
+    ) -> tuple[list[Tensor], list[Tensor] | None]:
+        """Tokens and masks of every level of a map (B, H, W, C), padded where need be."""
         side = 2 ** (self.levels - 1)
         cells, mask = pad_to_multiple(cells, mask, (side, side))
         tokens = map_to_tokens(cells, self.levels, self.heads)
         valid = None if mask is None else mask_to_tokens(mask, self.levels)
         masks = mask_pyramid(valid, self.levels)
-        size = (cells.shape[1], cells.shape[2])
-        return token_pyramid(tokens, masks, self.levels), masks, size
+        return token_pyramid(tokens, masks, self.levels), masks
 
     def _value_levels(
         self, value: Tensor, mask: Tensor | None, masks: list[Tensor] | None
@@ -202,20 +230,16 @@ class QuadtreeAttention(Mechanism):
             pyramid.insert(0, tokens)
         return pyramid
 
-    def _lepe_levels(
-        self, value_levels: list[Tensor], masks: list[Tensor] | None, size: tuple[int, int]
-    ) -> list[Tensor]:
-        """Position messages (B, M, L, D) of every level from its values."""
+    def _position(self, i: int, level: LevelResult, padded: tuple[int, int]) -> Tensor:
+        """Position message (B, M, L, D) of level `i` from its values."""
         assert self.lepe is not None
-        positions = []
-        for level, (conv, tokens) in enumerate(zip(self.lepe, value_levels, strict=True)):
-            if masks is not None:
-                tokens = tokens.masked_fill(~masks[level][:, None, :, None], 0)
-            stride = 2 ** (self.levels - 1 - level)
-            cells = tokens_to_map(tokens, (size[0] // stride, size[1] // stride), level + 1)
-            encoded = conv(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            positions.append(map_to_tokens(encoded, level + 1, self.heads))
-        return positions
+        tokens = level.value
+        if level.mask is not None:
+            tokens = tokens.masked_fill(~level.mask[:, None, :, None], 0)
+        stride = 2 ** (self.levels - 1 - i)
+        cells = tokens_to_map(tokens, (padded[0] // stride, padded[1] // stride), i + 1)
+        encoded = self.lepe[i](cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return map_to_tokens(encoded, i + 1, self.heads)
 
     @torch.no_grad()
     def visited_cells(
@@ -238,20 +262,20 @@ class QuadtreeAttention(Mechanism):
         Returns:
             One entry per level, coarsest first.
         """
+        query = self.query(masked_cells(query_map, query_mask))
         source = masked_cells(source_map, source_mask)
-        query, _, (_, width) = self._pyramid(
-            self.query(masked_cells(query_map, query_mask)), query_mask
-        )
-        key, masks, (_, source_width) = self._pyramid(self.key(source), source_mask)
-        value = self._value_levels(self.value(source), source_mask, masks)
-        token = token_of_cell(cell_xy, width, self.levels)
+        key, value = self.key(source), self.value(source)
+        levels = self._levels(query, key, value, query_mask, source_mask)
+        coarse_width = -(-query_map.shape[3] // 2 ** (self.levels - 1))
+        source_width = -(-source_map.shape[3] // 2 ** (self.levels - 1))
+        token = token_of_cell(cell_xy, coarse_width << self.levels - 1, self.levels)
         visited = []
-        for level, result in enumerate(descend(query, key, value, masks, self.topk, self.variant)):
-            above = self.levels - 1 - level
+        for i, result in enumerate(descend(levels, self.topk, self.variant)):
+            above = self.levels - 1 - i
             chosen = result.index[0, :, token >> 2 * above].flatten()  # (M * K,)
             tokens, heads = chosen[chosen >= 0].unique(return_counts=True)
-            cells = cell_of_token(tokens.long(), source_width >> above, level + 1)
-            visited.append(VisitedCells(level, 2**above, cells, heads))
+            cells = cell_of_token(tokens.long(), source_width << i, i + 1)
+            visited.append(VisitedCells(i, 2**above, cells, heads))
         return visited
 
 

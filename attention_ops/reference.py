@@ -65,8 +65,8 @@ def coarse_backward(
     key: Tensor,
     value: Tensor,
     key_mask: Tensor | None,
-    message: Tensor,  # noqa: ARG001  backends that do not compute it again need it
-    lse: Tensor,  # noqa: ARG001
+    message: Tensor,
+    lse: Tensor,
     index: Tensor,
     scale: float,
     variant: str,
@@ -132,8 +132,8 @@ def fine_backward(
     parent_index: Tensor,
     parent_score: Tensor | None,
     key_mask: Tensor | None,
-    message: Tensor,  # noqa: ARG001  backends that do not compute it again need it
-    lse: Tensor,  # noqa: ARG001
+    message: Tensor,
+    lse: Tensor,
     index: Tensor,
     scale: float,
     variant: str,

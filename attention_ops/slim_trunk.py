@@ -44,8 +44,8 @@ class SlimTrunk(nn.Module):
 
     def __init__(
         self,
-        widths: tuple[int, int, int, int] = (24, 48, 96, 128),
-        blocks: tuple[int, int, int, int] = (0, 1, 1, 1),
+        widths: tuple[int, ...] = (24, 48, 96, 128),
+        blocks: tuple[int, ...] = (0, 1, 1, 1),
         coarse_channels: int = 128,
         fine_channels: int = 32,
     ) -> None:
@@ -60,7 +60,9 @@ class SlimTrunk(nn.Module):
         self.sides = nn.ModuleList(
             nn.Conv2d(width, channels, 1)
             for width, channels in zip(
-                widths, (fine_channels, fine_channels, coarse_channels, coarse_channels), strict=True
+                widths,
+                (fine_channels, fine_channels, coarse_channels, coarse_channels),
+                strict=True,
             )
         )
         self.join8 = _conv(coarse_channels, coarse_channels)

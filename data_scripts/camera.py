@@ -6,10 +6,9 @@ Frames are x right, y down, z forward; `T_world_to_cam` maps world metres to cam
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-FloatMap = NDArray[np.float32]
+from data_scripts.images import Array, FloatMap
+
 Box = tuple[int, int, int, int]  # part of an image: left, top, right, bottom, ends excluded
 
 

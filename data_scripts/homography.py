@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from data_scripts.images import Array
 
 HORIZON_MARGIN = 0.2  # least denominator, relative to the centre: at 0 lies the horizon
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
+FloatMap = NDArray[np.float32]
 
 
 def read_rgb(path: Path) -> Image:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from data_scripts import cutouts, homography
-from data_scripts.homography import Array, PlaneView
-from data_scripts.images import Image
+from data_scripts.homography import PlaneView
+from data_scripts.images import Array, Image
 from data_scripts.layers import Layer, compose, inside
 from data_scripts.two_view import TwoView
 

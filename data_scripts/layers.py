@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_scripts import cutouts, homography, mipmap
-from data_scripts.homography import Array
-from data_scripts.images import Image, to_tensor
+from data_scripts.images import Array, Image, to_tensor
 from data_scripts.two_view import TwoView
 
 Numbers = NDArray[np.int16]

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_scripts import mipmap
-from data_scripts.camera import Array
 from data_scripts.homography import turn
-from data_scripts.images import Image
+from data_scripts.images import Array, Image
 from data_scripts.lights import Lights
 from data_scripts.surfaces import Material, Surface, box, random_heights, rectangle
 
@@ -87,7 +86,8 @@ def _walls(
         chosen = [floor, back, *(other for other in others if rng.random() < 0.7)]
     walls = []
     for origin, edge_u, edge_v in chosen:
-        span = h * rng.uniform(0.8, 2.0)
+        # a backdrop shows about one picture; walls and floors may repeat theirs
+        span = h * (rng.uniform(1.8, 3.5) if kind == "boards" else rng.uniform(0.8, 2.0))
         wall = rectangle(origin, edge_u, edge_v, _material(pyramids, span, rng))
         offset = rng.uniform(0, 400, 2)
         walls.append(replace(wall, texel_offset=(float(offset[0]), float(offset[1]))))

@@ -4,13 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from data_scripts.camera import Box, Camera
+from data_scripts.images import Array, FloatMap
 from data_scripts.surfaces import Surface
-
-Array = NDArray[np.float64]
-FloatMap = NDArray[np.float32]
 
 LIGHT_STEP = 20  # px; light is smooth over a rectangle
 

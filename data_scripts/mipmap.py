@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_scripts import homography
-
-Image = NDArray[np.uint8]
+from data_scripts.images import Image
 
 MIN_LEVEL_SIDE = 8
 ANISOTROPY = 2.3  # beyond it one sample a pixel either aliases along or blurs across the tilt

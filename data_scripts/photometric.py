@@ -11,11 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Image = NDArray[np.uint8]
-FloatMap = NDArray[np.float32]
+from data_scripts.images import FloatMap, Image
 
 LIGHT_STEP = 4  # light maps are smooth: drawn at a quarter of the size
 

@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 
 from data_scripts import cutouts, homography, mipmap, relief
 from data_scripts.camera import Box, Camera, linear_map
+from data_scripts.images import Array, FloatMap, Image
 from data_scripts.lights import Lights, light_map
 from data_scripts.surfaces import Surface
-
-Array = NDArray[np.float64]
-FloatMap = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 NEAR_M = 0.05
 NOTHING = -1  # number of the surface where a ray meets none

@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 
 from data_scripts import homography, mipmap
 from data_scripts.camera import Box, Camera, linear_map
+from data_scripts.images import FloatMap, Image
 from data_scripts.lights import Lights
 from data_scripts.surfaces import Surface
-
-Array = NDArray[np.float64]
-FloatMap = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 MARCH_STEPS = 7
 REFINE_STEPS = 3

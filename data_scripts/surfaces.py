@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_scripts.camera import Array, Camera
-from data_scripts.images import Image
+from data_scripts.camera import Camera
+from data_scripts.images import Array, Image
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 Array = TypeVar("Array", Tensor, NDArray[Any])
 
-# Where neighbouring labels may differ by scale alone, the longest step between two of the four
-# may be this many times the shortest (a plane tilted by 65 degrees) plus the slack in pixels;
-# a larger step is a depth edge, and the mean across it would be a point on neither surface.
-STEP_RATIO = 2.5
+# Four pixels are on one surface if the step between two of them is that to the next pixel outside,
+# within this many pixels or this share of the step (perspective changes steps slowly). A larger
+# change is a depth edge, and the mean across it would be a point on neither surface.
 STEP_SLACK_PX = 1.5
+STEP_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,13 @@ def _sample_warp(warp: Tensor, visible: Tensor, points: Tensor) -> tuple[Tensor,
     # NaN compares False, so a point that is not a number is outside
     inside = (x >= 0) & (x <= W - 1) & (y >= 0) & (y <= H - 1)
     x, y = torch.where(inside, x, 0), torch.where(inside, y, 0)
-    left, top = x.floor().long(), y.floor().long()
-    right, bottom = (left + 1).clamp(max=W - 1), (top + 1).clamp(max=H - 1)
-    rows = torch.stack([top, top, bottom, bottom], -1)  # (N, 4)
-    columns = torch.stack([left, right, left, right], -1)
-    corners, seen = warp[rows, columns], visible[rows, columns]  # (N, 4, 2), (N, 4)
-    smooth = inside & seen.all(-1) & _on_one_surface(corners)
+    left = x.long().clamp(max=max(W - 2, 0))
+    top = y.long().clamp(max=max(H - 2, 0))
+    patch, known = _patches(warp, visible, left, top)  # (N, 4, 4, 2), (N, 4, 4)
+    corners = patch[:, 1:3, 1:3].flatten(1, 2)  # (N, 4, 2)
+    seen = known[:, 1:3, 1:3].flatten(1)  # (N, 4)
+    even = _steps_evenly(patch, known) & _steps_evenly(patch.transpose(1, 2), known.mT)
+    smooth = inside & seen.all(-1) & even
     fx, fy = x - left, y - top
     weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], -1)
     nearest = weights.argmax(-1, keepdim=True)
@@ -97,12 +98,21 @@ def _sample_warp(warp: Tensor, visible: Tensor, points: Tensor) -> tuple[Tensor,
     return torch.where(ok[:, None], there, 0), ok
 
 
-def _on_one_surface(corners: Tensor) -> Tensor:
-    """Whether the warps of four neighbours (N, 4, 2) step evenly -> (N,) bool."""
-    top_left, top_right, bottom_left, bottom_right = corners.unbind(1)
-    across, across_below = top_right - top_left, bottom_right - bottom_left
-    down, down_right = bottom_left - top_left, bottom_right - top_right
-    steps = torch.stack([across, across_below, down, down_right], 1).norm(dim=-1)  # (N, 4)
-    even = steps.amax(1) <= STEP_RATIO * steps.amin(1) + STEP_SLACK_PX
-    bend = (across - across_below).norm(dim=-1)
-    return torch.logical_and(even, bend <= STEP_SLACK_PX)
+def _patches(warp: Tensor, visible: Tensor, left: Tensor, top: Tensor) -> tuple[Tensor, Tensor]:
+    """The 4 x 4 pixels about the cells whose first corner is `left`, `top` (N,), row by row."""
+    H, W = visible.shape
+    around = torch.arange(-1, 3, device=warp.device)
+    rows, columns = (top[:, None] + around)[:, :, None], (left[:, None] + around)[:, None]
+    exists = (rows >= 0) & (rows < H) & (columns >= 0) & (columns < W)
+    rows, columns = rows.clamp(0, H - 1), columns.clamp(0, W - 1)
+    return warp[rows, columns], visible[rows, columns] & exists
+
+
+def _steps_evenly(patch: Tensor, known: Tensor) -> Tensor:
+    """Whether both rows through the middle of patches (N, 4, 4, 2) go on as they began -> (N,)."""
+    steps = patch[:, 1:3, 1:] - patch[:, 1:3, :-1]  # (N, 2, 3, 2)
+    both = known[:, 1:3, 1:] & known[:, 1:3, :-1]
+    middle, outer = steps[:, :, 1:2], steps[:, :, ::2]
+    room = (STEP_SHARE * middle.norm(dim=-1)).clamp_min(STEP_SLACK_PX)  # (N, 2, 1)
+    agrees = both[:, :, ::2] & ((outer - middle).norm(dim=-1) <= room)
+    return torch.all(agrees.any(-1), -1)

@@ -33,7 +33,9 @@ class TrunkConfig:
 class CoarseConfig:
     """The two-view transformer on the 1/8 maps."""
 
-    block: Literal["loftr", "quadtree"] = "loftr"  # encoder layer: post-norm MLP or pre-norm conv MLP
+    block: Literal["loftr", "quadtree"] = (
+        "loftr"  # encoder layer: post-norm MLP or pre-norm conv MLP
+    )
     attention: Literal["linear", "softmax", "quadtree"] = "linear"
     channels: int = 256
     heads: int = 8
@@ -47,6 +49,10 @@ class CoarseConfig:
     corrected_encoding: bool = True  # sine position encoding; False: the table LoFTR shipped with
 
     def __post_init__(self) -> None:
+        if self.channels < 1 or self.heads < 1:
+            raise ValueError(
+                f"channels and heads must be positive, got {self.channels} and {self.heads}"
+            )
         if self.channels % self.heads or self.channels % 4:
             raise ValueError(
                 f"channels ({self.channels}) must divide into heads ({self.heads}) and into 4 "

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # inside a scan: no stuffing, no restart
 # Colour and depth as stored, alpha dropped, turned upright as the EXIF tag says.
 READ_FLAGS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+
+# OpenCV 5 moved its log functions.
+OPENCV_LOG: Any = cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -78,12 +82,12 @@ def _decode(data: bytes) -> np.ndarray | None:
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """OpenCV's log is silent inside: the one line that the user gets is ours."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = OPENCV_LOG.getLogLevel()
+    OPENCV_LOG.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        OPENCV_LOG.setLogLevel(level)
 
 
 def _check_header(data: bytes, name: str) -> None:

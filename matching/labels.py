@@ -34,12 +34,12 @@ def cell_centres(height: int, width: int, centre: float) -> Tensor:
 
 def pair_labels(view: TwoView, centre: float) -> PairLabels:
     """Labels of one pair; `centre` is where a cell's middle lies in it, in pixels."""
-    size0, size1 = view.image0.shape[-2:], view.image1.shape[-2:]
-    points0, points1 = cell_centres(*size0, centre), cell_centres(*size1, centre)
+    (_, H0, W0), (_, H1, W1) = view.image0.shape, view.image1.shape
+    points0, points1 = cell_centres(H0, W0, centre), cell_centres(H1, W1, centre)
     target, known = sample_warp(view.warp_0to1, view.visible_0to1, points0)
     back, known_back = sample_warp(view.warp_1to0, view.visible_1to0, points1)
-    ahead = _cell_of(target, known, size1, centre)
-    behind = _cell_of(back, known_back, size0, centre)
+    ahead = _cell_of(target, known, (H1, W1), centre)
+    behind = _cell_of(back, known_back, (H0, W0), centre)
     cells = torch.arange(len(ahead))
     mutual = (ahead >= 0) & (behind[ahead.clamp_min(0)] == cells)
     return PairLabels(torch.where(mutual, ahead, -1), target, known)

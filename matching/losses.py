@@ -14,7 +14,7 @@ from matching.refine import REACH, Refined
 
 ALPHA, GAMMA = 0.25, 2.0
 CONFIDENCE_FLOOR = 1e-6  # log(1 - p) of a certain match would be infinite
-FAR = 4.0  # errors in cells beyond this count no more: the window could not have found the point
+FAR = 4.0  # errors in cells beyond this count no more
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,19 @@ def coarse_loss(log_confidence: Tensor, partner: Tensor) -> Tensor:
     cost = -confidence.square() * torch.log1p(-confidence)
     is_negative = torch.ones_like(cost, dtype=torch.bool)
     is_negative[pair, cell0, cell1] = False
-    return gain + (1 - ALPHA) * (cost * is_negative).sum() / (count * 1.0)
+    return gain + (1 - ALPHA) * (cost * is_negative).sum() / count
 
 
-def fine_loss(found: Refined, target: Tensor) -> FineLoss:
-    """Loss of N refined matches against their true offsets (N, 2), both in cells of the 1/2 map."""
-    found_search = found.search
-    reachable = (target.abs() < FAR - 0.5).all(-1)
+def fine_loss(found: Refined, target: Tensor, reach: float) -> FineLoss:
+    """Loss of N refined matches against their true offsets (N, 2), both in cells of the 1/2 map.
+
+    Targets beyond `reach` cells, the edge of the search window, are left out.
+    """
+    reachable = (target.abs() < reach).all(-1)
     weight = 1 / found.spread.detach().clamp_min(0.1)
     weight = weight * reachable
     weight = weight / weight.sum().clamp_min(1e-6)
-    search = (weight * (found_search - target).square().sum(-1)).sum()
+    search = (weight * (found.search - target).square().sum(-1)).sum()
 
     regress = target.new_zeros(())
     start = found.search.detach()
@@ -61,6 +63,7 @@ def fine_loss(found: Refined, target: Tensor) -> FineLoss:
         likelihood = error * torch.exp(-log_spread) + log_spread
         regress = regress + (likelihood * within).sum() / within.sum().clamp_min(1)
         start = step.detach()
-    distance = 2 * (found.steps[-1].detach() - target).norm(dim=-1)
+    last = found.steps[-1] if found.steps else found.search
+    distance = 2 * (last.detach() - target).norm(dim=-1)
     median = float(distance.median()) if len(distance) else float("nan")
-    return FineLoss(search, regress / len(found.steps), median)
+    return FineLoss(search, regress / max(len(found.steps), 1), median)

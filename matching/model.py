@@ -63,7 +63,7 @@ class Matcher(nn.Module):
         similarity: "scaled" or "cosine"; see `MatcherConfig`, as the next arguments.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the builder is the only caller
         self,
         *,
         trunk: nn.Module,
@@ -165,7 +165,7 @@ class Matcher(nn.Module):
 
     def scaled(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens and the scale that turn an inner product into a similarity, in float32 or above."""
-        tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+        tokens = _wide(tokens)
         if self.log_scale is not None:
             return F.normalize(tokens, dim=-1), self.log_scale.exp()
         temperature = 1.0 if self.dustbin is not None else self.temperature
@@ -178,12 +178,15 @@ class Matcher(nn.Module):
         sizes = features0.coarse.shape[-2:], features1.coarse.shape[-2:]
         grid0 = _cell_xy(matches.cell0, sizes[0][1])
         grid1 = _cell_xy(matches.cell1, sizes[1][1])
-        offset, spread = self.fine.offsets(
-            (features0.fine, features1.fine),
-            (tokens0[matches.pair, matches.cell0], tokens1[matches.pair, matches.cell1]),
-            matches.pair,
-            (grid0 * (STRIDE // FINE_STRIDE), grid1 * (STRIDE // FINE_STRIDE)),
-        )
+        matched = tokens0[matches.pair, matches.cell0], tokens1[matches.pair, matches.cell1]
+        # in bfloat16 this stage alone would move points by a pixel; without it, by a hundredth
+        with torch.autocast(tokens0.device.type, enabled=False):
+            offset, spread = self.fine.offsets(
+                (_wide(features0.fine), _wide(features1.fine)),
+                (_wide(matched[0]), _wide(matched[1])),
+                matches.pair,
+                (grid0 * (STRIDE // FINE_STRIDE), grid1 * (STRIDE // FINE_STRIDE)),
+            )
         return MatchBatch(
             pair=matches.pair,
             kpts0=grid0.to(offset.dtype) * STRIDE + self.cell_centre,
@@ -198,7 +201,9 @@ class Matcher(nn.Module):
         self, tokens0: Tensor, tokens1: Tensor, features0: Features, features1: Features
     ) -> CoarseMatches:
         mask0, mask1 = _flat_mask(features0), _flat_mask(features1)
-        allowed0, allowed1 = (border_allowed(_mask_of(f), self.border) for f in (features0, features1))
+        allowed0, allowed1 = (
+            border_allowed(_mask_of(f), self.border) for f in (features0, features1)
+        )
         tokens0, scale = self.scaled(tokens0)
         tokens1, _ = self.scaled(tokens1)
         if self.dustbin is None:
@@ -226,6 +231,11 @@ def _halves(features: Features) -> tuple[Features, Features]:
     coarse, fine = features.coarse.chunk(2), features.fine.chunk(2)
     mask = (None, None) if features.mask is None else features.mask.chunk(2)
     return Features(coarse[0], fine[0], mask[0]), Features(coarse[1], fine[1], mask[1])
+
+
+def _wide(values: Tensor) -> Tensor:
+    """The same in float32, or in float64 if it was."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _flat_mask(features: Features) -> Tensor | None:

@@ -28,7 +28,6 @@ encoding, with which top-K, or indoors or outdoors: the caller's preset must. Re
                                                  quadtree_outdoor   QuadTree outdoor
 """
 
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +41,14 @@ from matching.config import PRESETS, MatcherConfig
 from matching.model import Matcher, build_matcher
 
 PREFIX = "matcher."
-PLACES = {  # ours: official; the first that fits counts
-    "trunk.": "backbone.",
-    "transformer.": "loftr_coarse.",
-    "fine.transformer.": "loftr_fine.",
-    "fine.": "fine_preprocess.",
+PLACES = {  # ours: official
+    "trunk.conv1.": "backbone.conv1.",
+    "trunk.bn1.": "backbone.bn1.",
+    "trunk.layer": "backbone.layer",
+    "transformer.layers.": "loftr_coarse.layers.",
+    "fine.down_proj.": "fine_preprocess.down_proj.",
+    "fine.merge_feat.": "fine_preprocess.merge_feat.",
+    "fine.transformer.layers.": "loftr_fine.layers.",
     "dustbin": "coarse_matching.bin_score",
 }
 LOFTR_LAYER = {
@@ -54,6 +56,8 @@ LOFTR_LAYER = {
     "attention.key.": "k_proj.",
     "attention.value.": "v_proj.",
     "attention.out.": "merge.",
+    "mlp.": "mlp.",
+    "norm": "norm",
 }
 QUADTREE_LAYER = {
     "attention.query.": "attn.q_proj.",
@@ -64,6 +68,7 @@ QUADTREE_LAYER = {
     "fc1.": "mlp.fc1.",
     "conv.": "mlp.dwconv.dwconv.",
     "fc2.": "mlp.fc2.",
+    "norm": "norm",
 }
 FIRST_LAYER = "loftr_coarse.layers.0."
 
@@ -207,7 +212,7 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     check_is_file(path)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # broken bytes make the unpickler raise exceptions of every kind
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{path} must be a torch file of tensors, got one that does not read ({line}); if it "
@@ -228,13 +233,14 @@ def _official_name(name: str, quadtree: bool) -> str:
     if place is None:
         raise ValueError(f"{name} has no counterpart in the official networks")
     outer, inner = PLACES[place], name.removeprefix(place)
-    if not inner.startswith("layers."):
+    if not place.endswith("layers."):
         return outer + inner
-    layers, number, rest = inner.split(".", 2)
-    table = QUADTREE_LAYER if quadtree and place == "transformer." else LOFTR_LAYER
+    number, rest = inner.split(".", 1)
+    table = QUADTREE_LAYER if quadtree and place == "transformer.layers." else LOFTR_LAYER
     part = _prefix_of(rest, table)
-    rest = rest if part is None else table[part] + rest.removeprefix(part)
-    return f"{outer}{layers}.{number}.{rest}"
+    if part is None:
+        raise ValueError(f"{name} has no counterpart in the official networks")
+    return f"{outer}{number}.{table[part]}{rest.removeprefix(part)}"
 
 
 def _prefix_of(name: str, table: Mapping[str, str]) -> str | None:

@@ -76,7 +76,7 @@ class PatchRefiner(nn.Module):
             pair: number in the batch of each match (N,).
             corners: x, y in the 1/2 map of the top-left cell of each end's coarse cell, (N, 2) each.
         """
-        maps = tuple(_padded(x) for x in fine)
+        maps = _padded(fine[0]), _padded(fine[1])
         search, spread = self._search(maps, tokens, pair, corners)
         template = F.normalize(self._cells(maps[0], pair, corners[0], TEMPLATE), dim=-1)
         offset, steps, log_spreads = search, [], []

@@ -119,4 +119,4 @@ def usable(points: np.ndarray, image: PreparedImage) -> np.ndarray:
     left, top = np.floor(corner).astype(int).T
     right, bottom = np.ceil(corner).astype(int).T
     around = [mask[top, left], mask[top, right], mask[bottom, left], mask[bottom, right]]
-    return np.logical_and.reduce([inside, *around])
+    return np.asarray(np.logical_and.reduce([inside, *around]))

@@ -79,7 +79,9 @@ class TrainSettings:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains as the command line says; 0 when the last step or the time limit was reached."""
-    settings = tyro.cli(TrainSettings, args=argv, prog="python -m matching train", description=__doc__)
+    settings = tyro.cli(
+        TrainSettings, args=argv, prog="python -m matching train", description=__doc__
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if settings.preset not in PRESETS:
         raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {settings.preset!r}")
@@ -95,7 +97,8 @@ def train(settings: TrainSettings) -> Matcher:
     rank, world = join_processes(settings.device)
     torch.manual_seed(settings.seed)
     matcher = build_matcher(PRESETS[settings.preset])
-    matcher = matcher.to(settings.device, memory_format=torch.channels_last)
+    # torch's stubs do not know the memory_format argument
+    matcher = matcher.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = TrainState.fresh(matcher, settings.learning_rate, settings.weight_decay)
     settings.out.mkdir(parents=True, exist_ok=True)
     if load_state(settings.out / "last.pt", state):

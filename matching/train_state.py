@@ -7,6 +7,7 @@ import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,10 @@ class TrainState:
         """A run at its start; norms, biases and single numbers are not decayed."""
         decayed = [p for p in matcher.parameters() if p.dim() > 1]
         free = [p for p in matcher.parameters() if p.dim() <= 1]
-        groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free}]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": free},
+        ]
         optimiser = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0)
         return cls(matcher, copy.deepcopy(matcher).eval().requires_grad_(False), optimiser)
 
@@ -101,7 +105,5 @@ def average_gradients(module: nn.Module, world: int) -> None:
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     torch.distributed.all_reduce(flat)
     flat /= world
-    for gradient, part in zip(
-        gradients, flat.split([g.numel() for g in gradients]), strict=True
-    ):
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))

@@ -26,7 +26,9 @@ class StepReport:
     fine_px: float  # median error of the fine stage from true or neighbouring cells
 
 
-def step_loss(matcher: Matcher, batch: Batch, generator: torch.Generator) -> tuple[Tensor, StepReport]:
+def step_loss(
+    matcher: Matcher, batch: Batch, generator: torch.Generator
+) -> tuple[Tensor, StepReport]:
     """Loss () with its graph, and the report, of one batch."""
     origins = torch.rand(2, 2, generator=generator) * ORIGIN_RANGE * matcher.training + 1
     features0 = matcher.extract(batch.image0, origin=tuple(origins[0].tolist()))
@@ -50,7 +52,8 @@ def step_loss(matcher: Matcher, batch: Batch, generator: torch.Generator) -> tup
         (xy0 * per_cell, xy1 * per_cell),
     )
     centre1 = xy1 * STRIDE + matcher.cell_centre
-    fine = fine_loss(found, (batch.target[pair, cell0] - centre1) / FINE_STRIDE)
+    target = (batch.target[pair, cell0] - centre1) / FINE_STRIDE
+    fine = fine_loss(found, target, reach=(matcher.fine.window - 1) / 2)
     loss = 4 * coarse + 0.25 * fine.search + fine.regress
     recall, precision = _scores(log_confidence.detach(), batch.partner, matcher.threshold, columns1)
     return loss, StepReport(float(loss.detach()), recall, precision, fine.median_px)

@@ -53,16 +53,31 @@ QV_LOOP void expand(float* to, const float* rows, int64_t PD) {
   }
 }
 
+// The parents of a block, filled up to whole vectors, and those of the block after it. Parents lie
+// anywhere in a slab that is larger than the fast caches: what the next block will read is asked
+// for while this one is computed.
+struct Parents {
+  const int32_t *list, *next;
+  int64_t count;
+};
+
+QV_INLINE void prefetch(const float* from, int64_t floats) {
+  for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(from + i);
+}
+
 // out[f][j * F + c] = row f . candidate (j, c), for whole vectors of parents.
 template <int F>
 QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float* minor,
-                    const int32_t* parent, int64_t parents, int64_t PD) {
+                  const Parents& parents, int64_t PD) {
   constexpr int J = W / F;  // parents in a vector of the result
   const int64_t size = PD * F;
-  for (int64_t first = 0; first < parents; first += J) {
+  for (int64_t first = 0; first < parents.count; first += J) {
     const float* k[J];
     V sum[F][J];
-    for (int j = 0; j < J; j++) k[j] = minor + parent[first + j] * size;
+    for (int j = 0; j < J; j++) {
+      k[j] = minor + parents.list[first + j] * size;
+      prefetch(minor + parents.next[first + j] * size, size);
+    }
     for (int f = 0; f < F; f++)
       for (int j = 0; j < J; j++) sum[f][j] = V{};
     for (int64_t i = 0; i < size; i += W) {
@@ -74,6 +89,43 @@ QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float*
       }
     }
     for (int f = 0; f < F; f++) store(out + f * width + first * F, transpose_sum<F>(sum[f]));
+  }
+}
+
+// out[f] = sum over candidates of weight[f][candidate] * its row, but in child-minor: each lane sums
+// one child. `vectors` of the PD * F / W at a time.
+template <int F, int vectors>
+QV_LOOP void mix_lanes(float* out, const float* weight, int64_t width, const float* minor,
+                       const Parents& parents, int64_t PD) {
+  const int64_t size = PD * F;
+  V sum[F][vectors] = {};
+  for (int64_t j = 0; j < parents.count; j++) {
+    const float* row = minor + parents.list[j] * size;
+    for (int f = 0; f < F; f++) {
+      V w = repeat<F>(weight + f * width + j * F);
+      for (int v = 0; v < vectors; v++) sum[f][v] += w * load(row + v * W);
+    }
+  }
+  for (int f = 0; f < F; f++)
+    for (int v = 0; v < vectors; v++) store(out + f * size + v * W, sum[f][v]);
+}
+
+// The same with the children added up: out (F, PD). `work` holds F * PD * F floats.
+template <int F>
+QV_LOOP void mix_minor(float* out, const float* weight, int64_t width, const float* minor,
+                       const Parents& parents, int64_t PD, float* work) {
+  constexpr int wide = W == 16 ? 4 : 2;
+  int64_t i = 0;
+  for (; i + wide * W <= PD * F; i += wide * W)
+    mix_lanes<F, wide>(work + i, weight, width, minor + i, parents, PD);
+  for (; i < PD * F; i += 2 * W)
+    mix_lanes<F, 2>(work + i, weight, width, minor + i, parents, PD);
+  for (int64_t d = 0; d < F * PD; d += W) {
+    V pairs[F / 2];
+    for (int v = 0; v < F / 2; v++)
+      pairs[v] = pair_sum(load(work + d * F + 2 * v * W), load(work + d * F + (2 * v + 1) * W),
+                          AllLanes());
+    store(out + d, F == 2 ? pairs[0] : pair_sum(pairs[0], pairs[F / 2 - 1], AllLanes()));
   }
 }
 

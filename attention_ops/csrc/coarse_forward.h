@@ -16,8 +16,8 @@ struct CoarseForward : Coarse<T> {
   CoarseForward(const Call& c, int64_t slab, Arena& arena) : Base(c, slab, arena) {
     value_rows = reads_directly(c) ? nullptr : arena.floats(S * PD);
     token = arena.ints(width);
-    keep = arena.floats(width + W);
-    kept = arena.ints(width + W);
+    keep = arena.floats(kTile * (width + 2 * W));
+    kept = arena.ints(kTile * (width + 2 * W));
   }
 
   void pack() {
@@ -45,12 +45,12 @@ struct CoarseForward : Coarse<T> {
   // ranks by probability, which the logits order alike.
   void weigh(int64_t row, int count, float* factor) {
     float high[kTile], sum[kTile] = {};
+    if (call.topk)
+      select_rows<kTile>(logits, width, count, token, (int)width, (int)call.topk, keep, kept, high,
+                         call.index + row * call.topk);
     for (int t = 0; t < count; t++) {
       float* x = logits + t * width;
-      int32_t* index = call.index + (row + t) * call.topk;
-      high[t] = row_max(x, width);
-      if (call.topk)
-        select_labels(x, token, (int)width, (int)call.topk, high[t], keep, kept, index);
+      if (!call.topk) high[t] = row_max(x, width);
       sum[t] = row_exp2(x, width, high[t]);
       factor[t] = sum[t] > 0.f ? 1.f / sum[t] : 0.f;
       if (call.variant_a) take_selected(x, row + t, factor[t]);

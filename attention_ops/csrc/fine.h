@@ -28,11 +28,13 @@ QV_LOOP float group_softmax(float* x, int64_t n, float high) {
 // out[f] = sum over candidates of weight[f][candidate] * its row; `vectors` of channels at a time.
 template <int F, int vectors>
 QV_LOOP void mix_columns(float* out, const float* weight, int64_t width, const float* rows,
-                           const int32_t* parent, int64_t parents, int64_t PD) {
+                         const Parents& parents, int64_t PD) {
   constexpr int chains = F < 4 ? 2 : 1;  // independent sums, to keep the adders busy
   V sum[chains][F][vectors] = {};
-  for (int64_t j = 0; j < parents; j++) {
-    const float* row = rows + parent[j] * F * PD;
+  for (int64_t j = 0; j < parents.count; j++) {
+    const float* row = rows + parents.list[j] * F * PD;
+    for (int c = 0; c < F; c++)
+      prefetch(rows + (parents.next[j] * F + c) * PD, vectors * W);
     for (int c = 0; c < F; c++)
       for (int f = 0; f < F; f++) {
         V w = all(weight[f * width + j * F + c]);
@@ -48,15 +50,15 @@ QV_LOOP void mix_columns(float* out, const float* weight, int64_t width, const f
 }
 template <int F>
 QV_LOOP void mix(float* out, const float* weight, int64_t width, const float* rows,
-                   const int32_t* parent, int64_t parents, int64_t PD) {
+                 const Parents& parents, int64_t PD) {
   constexpr int wide = W == 16 ? 4 : 2, half = wide / 2;
   int64_t d = 0;
   for (; d + wide * W <= PD; d += wide * W)
-    mix_columns<F, wide>(out + d, weight, width, rows + d, parent, parents, PD);
+    mix_columns<F, wide>(out + d, weight, width, rows + d, parents, PD);
   for (; d + half * W <= PD; d += half * W)
-    mix_columns<F, half>(out + d, weight, width, rows + d, parent, parents, PD);
+    mix_columns<F, half>(out + d, weight, width, rows + d, parents, PD);
   for (; d < PD; d += W)
-    mix_columns<F, 1>(out + d, weight, width, rows + d, parent, parents, PD);
+    mix_columns<F, 1>(out + d, weight, width, rows + d, parents, PD);
 }
 
 template <int F, typename T>
@@ -68,7 +70,7 @@ struct Fine {
 
   // Scratch of both directions.
   float *key_minor, *bias_rows, *bias, *rows, *expanded, *logits;
-  int32_t *parent, *slot;
+  int32_t *parent, *slot, *ahead;
   int64_t parents = 0;  // valid ones of the current block
 
   Fine(const Call& c, int64_t slab, Arena& arena)
@@ -85,6 +87,7 @@ struct Fine {
     logits = arena.floats(F * width);
     parent = arena.ints(c.K + W);
     slot = arena.ints(c.K + W);
+    ahead = arena.ints(c.K + W);
   }
 
   // Reads the list of block p without the absent parents; false if none is left. Whole vectors
@@ -98,8 +101,17 @@ struct Fine {
       parents += list[k] >= 0;
     }
     for (int64_t k = parents; k % (W / F); k++) parent[k] = parent[0];
+    const int32_t* next = p + 1 < call.P ? list + call.K : list;
+    int64_t k = 0;
+    for (; k + W <= call.K; k += W) {
+      I numbers = load(next + k);
+      store(ahead + k, numbers & ~(numbers >> 31));
+    }
+    for (; k < call.K; k++) ahead[k] = next[k] > 0 ? next[k] : 0;
+    store(ahead + k, I{});
     return parents > 0;
   }
+  Parents block() const { return {parent, ahead, parents}; }
   int64_t row_length() const { return round_up(parents * F, W); }
 
   void pack() {
@@ -111,7 +123,7 @@ struct Fine {
   void compute_logits(const T* from, float factor) {
     for (int f = 0; f < F; f++) widen_row(rows + f * PD, from + f * D, D, PD, factor);
     expand<F>(expanded, rows, PD);
-    dots<F>(logits, width, expanded, key_minor, parent, parents, PD);
+    dots<F>(logits, width, expanded, key_minor, block(), PD);
     hide_invalid();
   }
 

@@ -7,44 +7,29 @@
 
 namespace {
 
-// For every candidate: grad_query += dlogit * key, grad_key += dlogit * query,
-// grad_value += share * grad_message; `vectors` of channels at a time, PD apart from row to row.
+// grad[candidate] += sum over f of weight[f][candidate] * row f, for two gradients at once;
+// `vectors` of channels at a time, PD apart from row to row.
 template <int F, int vectors>
-QV_LOOP void spread_columns(float* grad_query, float* grad_key, float* grad_value,
-                              const float* dlogit, const float* share, int64_t width,
-                              const float* query, const float* grad_message, const float* key,
-                              const int32_t* parent, int64_t parents, int64_t PD) {
-  V q[F][vectors], g[F][vectors], sum[F][vectors];
-  for (int f = 0; f < F; f++)
-    for (int v = 0; v < vectors; v++) {
-      q[f][v] = load(query + f * PD + v * W);
-      g[f][v] = load(grad_message + f * PD + v * W);
-      sum[f][v] = V{};
-    }
-  for (int64_t j = 0; j < parents; j++)
-    for (int c = 0; c < F; c++) {
-      int64_t at = (parent[j] * F + c) * PD;
-      V k[vectors], dk[vectors], dv[vectors];
-      for (int v = 0; v < vectors; v++) {
-        k[v] = load(key + at + v * W);
-        dk[v] = load(grad_key + at + v * W);
-        dv[v] = load(grad_value + at + v * W);
-      }
-      for (int f = 0; f < F; f++) {
-        V ds = all(dlogit[f * width + j * F + c]), s = all(share[f * width + j * F + c]);
-        for (int v = 0; v < vectors; v++) {
-          sum[f][v] += ds * k[v];
-          dk[v] += ds * q[f][v];
-          dv[v] += s * g[f][v];
+QV_LOOP void scatter_columns(float* const (&grads)[2], const float* const (&weights)[2],
+                             const float* const (&rows)[2], int64_t width, const Parents& parents,
+                             int64_t PD) {
+  V row[2][F][vectors];
+  for (int g = 0; g < 2; g++)
+    for (int f = 0; f < F; f++)
+      for (int v = 0; v < vectors; v++) row[g][f][v] = load(rows[g] + f * PD + v * W);
+  for (int64_t j = 0; j < parents.count; j++)
+    for (int c = 0; c < F; c++)
+      for (int g = 0; g < 2; g++) {
+        float* at = grads[g] + (parents.list[j] * F + c) * PD;
+        __builtin_prefetch(grads[g] + (parents.next[j] * F + c) * PD, 1);
+        V sum[vectors];
+        for (int v = 0; v < vectors; v++) sum[v] = load(at + v * W);
+        for (int f = 0; f < F; f++) {
+          V w = all(weights[g][f * width + j * F + c]);
+          for (int v = 0; v < vectors; v++) sum[v] += w * row[g][f][v];
         }
+        for (int v = 0; v < vectors; v++) store(at + v * W, sum[v]);
       }
-      for (int v = 0; v < vectors; v++) {
-        store(grad_key + at + v * W, dk[v]);
-        store(grad_value + at + v * W, dv[v]);
-      }
-    }
-  for (int f = 0; f < F; f++)
-    for (int v = 0; v < vectors; v++) store(grad_query + f * PD + v * W, sum[f][v]);
 }
 
 template <int F, typename T>
@@ -53,14 +38,13 @@ struct FineBackward : Fine<F, T> {
   using Base::call, Base::D, Base::PD, Base::width, Base::logits, Base::parent, Base::parents;
 
   const bool direct;
-  float *value_minor, *key_rows, *grad_key, *grad_value;
+  float *value_minor, *grad_key, *grad_value;
   float *query_rows, *grad_rows, *grad_query, *dshare, *weight, *selected;
 
   FineBackward(const Call& c, int64_t slab, Arena& arena)
       : Base(c, slab, arena), direct(reads_directly(c)) {
     int64_t size = c.R * F * PD;
     value_minor = arena.floats(size);
-    key_rows = direct ? (float*)Base::key : arena.floats(size);
     grad_key = direct ? (float*)c.grad_key + slab * size : arena.floats(size);
     grad_value = direct ? (float*)c.grad_value + slab * size : arena.floats(size);
     query_rows = arena.floats(F * PD);
@@ -75,7 +59,6 @@ struct FineBackward : Fine<F, T> {
     Base::pack();
     int64_t rows = call.R * F;
     pack_child_minor<F>(value_minor, Base::value, Base::mask, direct, call.R, D, PD, Base::rows);
-    if (!direct) widen_rows(key_rows, Base::key, Base::mask, rows, D, PD);
     fill(grad_key, rows * PD, 0.f);
     fill(grad_value, rows * PD, 0.f);
   }
@@ -104,7 +87,7 @@ struct FineBackward : Fine<F, T> {
       widen_row(grad_rows + f * PD, grad_message + f * D, D, PD);
     }
     expand<F>(Base::expanded, grad_rows, PD);
-    dots<F>(dshare, width, Base::expanded, value_minor, parent, parents, PD);
+    dots<F>(dshare, width, Base::expanded, value_minor, Base::block(), PD);
     if (call.variant_a)
       differentiate_groups(block);
     else
@@ -116,14 +99,16 @@ struct FineBackward : Fine<F, T> {
 
   void spread_gradients() {
     constexpr int wide = W == 16 ? 2 : 1;
+    mix_minor<F>(grad_query, dshare, width, Base::key_minor, Base::block(), PD, Base::expanded);
     int64_t d = 0;
-    for (; d + wide * W <= PD; d += wide * W) spread_at<wide>(d);
-    for (; d < PD; d += W) spread_at<1>(d);
+    for (; d + wide * W <= PD; d += wide * W) scatter_at<wide>(d);
+    for (; d < PD; d += W) scatter_at<1>(d);
   }
   template <int vectors>
-  void spread_at(int64_t d) {
-    spread_columns<F, vectors>(grad_query + d, grad_key + d, grad_value + d, dshare, logits, width,
-                               query_rows + d, grad_rows + d, key_rows + d, parent, parents, PD);
+  void scatter_at(int64_t d) {
+    float* const grads[] = {grad_key + d, grad_value + d};
+    const float *const weights[] = {dshare, logits}, *const rows[] = {query_rows + d, grad_rows + d};
+    scatter_columns<F, vectors>(grads, weights, rows, width, Base::block(), PD);
   }
 
   // B: `logits` become probabilities, `dshare` the gradients of the logits.

@@ -16,11 +16,11 @@ struct FineForward : Fine<F, T> {
   FineForward(const Call& c, int64_t slab, Arena& arena) : Base(c, slab, arena) {
     value_rows = reads_directly(c) ? nullptr : arena.floats(c.R * F * PD);
     weight = arena.floats(width);
-    rank = arena.floats(width);
+    rank = arena.floats(F * width);
     token = arena.ints(width);
-    keep = arena.floats(width + W);
-    kept = arena.ints(width + W);
-    position = arena.ints(c.topk);
+    keep = arena.floats(F * (width + 2 * W));
+    kept = arena.ints(F * (width + 2 * W));
+    position = arena.ints(F * c.topk);
   }
 
   void pack() {
@@ -30,8 +30,8 @@ struct FineForward : Fine<F, T> {
 
   // Candidate (j, c) is token F * parent[j] + c; for A the selection works on positions instead.
   void name_candidates() {
-    for (int64_t i = 0; i < Base::row_length(); i++)
-      token[i] = call.variant_a ? (int32_t)i : parent[i / F] * F + (int32_t)(i % F);
+    for (int32_t j = 0; j * F < Base::row_length(); j++)
+      for (int c = 0; c < F; c++) token[j * F + c] = (call.variant_a ? j : parent[j]) * F + c;
   }
 
   void run(const Stretch& stretch) {
@@ -49,7 +49,7 @@ struct FineForward : Fine<F, T> {
       else
         weigh_all(row, factor);
       const float* rows = value_rows ? value_rows : (const float*)Base::value;
-      mix<F>(Base::rows, logits, width, rows, parent, parents, PD);
+      mix<F>(Base::rows, logits, width, rows, Base::block(), PD);
       for (int f = 0; f < F; f++)
         narrow_row((T*)call.message + (row + f) * D, Base::rows + f * PD, D, factor[f]);
     }
@@ -66,10 +66,11 @@ struct FineForward : Fine<F, T> {
   void weigh_all(int64_t row, float* factor) {
     int64_t n = Base::row_length();
     float high[F], sum[F];
-    for (int f = 0; f < F; f++) high[f] = row_max(logits + f * width, n);
-    for (int f = 0; call.topk && f < F; f++)
-      select_labels(logits + f * width, token, (int)n, (int)call.topk, high[f], keep, kept,
-                    call.index + (row + f) * call.topk);
+    if (call.topk)
+      select_rows<F>(logits, width, F, token, (int)n, (int)call.topk, keep, kept, high,
+                     call.index + row * call.topk);
+    else
+      for (int f = 0; f < F; f++) high[f] = row_max(logits + f * width, n);
     for (int f = 0; f < F; f++) sum[f] = row_exp2(logits + f * width, n, high[f]);
     write_lse(call.lse + row, sum, high, F);
     for (int f = 0; f < F; f++) factor[f] = sum[f] > 0.f ? 1.f / sum[f] : 0.f;
@@ -82,30 +83,29 @@ struct FineForward : Fine<F, T> {
       weight[i] = i < parents * F ? call.parent_score[block * call.K + Base::slot[i / F]] : 0.f;
     float high[F], sum[F];
     for (int f = 0; f < F; f++) {
-      float* x = logits + f * width;
+      float *x = logits + f * width, *r = rank + f * width;
       high[f] = row_max(x, n);
       sum[f] = group_softmax<F>(x, n, high[f]);
-      float best = -kInf;
       for (int64_t i = 0; i < n; i += W) {
         I valid = load(x + i) >= all(0.f);
         V share = load(x + i) * load(weight + i);
-        store(rank + i, choose(valid, share, all(-kInf)));
+        store(r + i, choose(valid, share, all(-kInf)));
         store(x + i, choose(valid, share, all(0.f)));
       }
-      if (call.topk) {
-        best = row_max(rank, n);
-        select_labels(rank, token, (int)n, (int)call.topk, best, keep, kept, position);
-        take_selected(x, row + f);
-      }
       factor[f] = 1.f;
+    }
+    if (call.topk) {
+      float best[F];
+      select_rows<F>(rank, width, F, token, (int)n, (int)call.topk, keep, kept, best, position);
+      for (int f = 0; f < F; f++) take_selected(logits + f * width, row + f, position + f * call.topk);
     }
     write_lse(call.lse + row, sum, high, F);
   }
 
-  // The shares at `position` become the scores and leave the message.
-  void take_selected(float* share, int64_t row) {
+  // The shares at the positions `chosen` become the scores and leave the message.
+  void take_selected(float* share, int64_t row, const int32_t* chosen) {
     for (int64_t k = 0; k < call.topk; k++) {
-      int32_t at = position[k];
+      int32_t at = chosen[k];
       call.index[row * call.topk + k] = at < 0 ? -1 : parent[at / F] * F + at % F;
       call.score[row * call.topk + k] = at < 0 ? 0.f : share[at];
       if (at >= 0) share[at] = 0.f;

@@ -103,7 +103,8 @@ int64_t scratch_floats(const Call& call, bool coarse, bool backward) {
 
 #define QV_EXPORT extern "C" __attribute__((visibility("default")))
 
-QV_EXPORT const char* qv_source_hash() { return QV_SOURCE_HASH; }
+// Read from the file before it is loaded: build.is_current().
+QV_EXPORT const char* qv_sources() { return "quadview sources " QV_SOURCE_HASH; }
 QV_EXPORT const char* qv_isa() { return kernels().name; }
 QV_EXPORT int64_t qv_scratch_floats(const Call* call, int32_t coarse, int32_t backward) {
   return scratch_floats(*call, coarse != 0, backward != 0);

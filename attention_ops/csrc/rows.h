@@ -72,14 +72,14 @@ QV_INLINE void fill(float* to, int64_t n, float x) {
 }
 
 // Maximum of n floats, n a multiple of W.
-QV_LOOP float row_max(const float* x, int64_t n) {
+QV_INLINE float row_max(const float* x, int64_t n) {
   V m = load(x);
   for (int64_t i = W; i < n; i += W) m = vmax(m, load(x + i));
   return hmax(m);
 }
 
 // x becomes 2 ** (x - shift), in place; returns the sum. A row of -inf gives zeros.
-QV_LOOP float row_exp2(float* x, int64_t n, float shift) {
+QV_INLINE float row_exp2(float* x, int64_t n, float shift) {
   V s = all(shift == -kInf ? 0.f : shift), sum{};
   for (int64_t i = 0; i < n; i += W) {
     V e = exp2_of(load(x + i) - s);

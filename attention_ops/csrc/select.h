@@ -29,70 +29,189 @@ QV_INLINE int count_ge(const float* x, int n, float t) {
   return count;
 }
 
-// The largest t with count(x >= t) >= k, or any t with count(x >= t) == k. Needs
-// count(x >= low) >= k and no x above `high`.
-QV_INLINE float threshold(const float* x, int n, int k, float low, float high) {
-  constexpr int kFloatSteps = 14;  // then values are close or far apart: go by their order
-  high = from_ordered(ordered(high) + 1);
-  for (int step = 0; ordered(low) + 1 < ordered(high); step++) {
-    float middle = 0.5f * low + 0.5f * high;
-    if (step >= kFloatSteps || !(middle > low && middle < high))
-      middle = from_ordered((int32_t)(((int64_t)ordered(low) + ordered(high)) >> 1));
-    int count = count_ge(x, n, middle);
-    if (count == k) return middle;
-    (count > k ? low : high) = middle;
+// The search for one row's threshold: low has at least k values at or above it, high fewer.
+struct Bracket {
+  float low, high;
+  int above_low, above_high;
+  bool found;  // `low` is the threshold
+
+  QV_INLINE Bracket start(float low, int above_low, float largest) {
+    return {low, from_ordered(ordered(largest) + 1), above_low, 0, false};
   }
-  return low;
-}
 
-// The smallest of many maxima of disjoint parts of the row, at least k of them: a lower bound of
-// the threshold that most of the row lies below.
-QV_INLINE float lower_bound(const float* x, int n, int k) {
-  constexpr int kParts = 16;
-  int parts = (k + W - 1) / W;
-  if (parts > kParts || n < 2 * parts * W) return kLowest;
-  V top[kParts];
-  for (int p = 0; p < parts; p++) top[p] = load(x + p * W);
-  int i = parts * W;
+  // Where to look next: in turn where the counts put rank k, and in the middle; after a while, or
+  // where floats run out, in the middle of the order of the floats.
+  float probe(int step, int k) const {
+    constexpr int kFloatSteps = 14;
+    float share = step & 1 ? 0.5f : ((float)(above_low - k) + 0.5f) / (float)(above_low - above_high);
+    float at = low + (high - low) * share;
+    if (step < kFloatSteps && at > low && at < high) return at;
+    return from_ordered((int32_t)(((int64_t)ordered(low) + ordered(high)) >> 1));
+  }
+
+  void learn(float at, int count, int k) {
+    if (count >= k)
+      low = at, above_low = count;
+    else
+      high = at, above_high = count;
+    found = count == k || ordered(low) + 1 >= ordered(high);
+  }
+};
+
+// Maxima of `parts` x W disjoint parts of the row: the largest is the row's; if k parts or more, then
+// at least k values reach the smallest, and most do not.
+template <int parts>
+QV_INLINE void bounds_in(const float* x, int n, bool helps, float& low, float& largest) {
+  V top[parts];
+  for (int p = 0; p < parts; p++) top[p] = all(-kInf);
+  int i = 0;
   for (; i + parts * W <= n; i += parts * W)
-    for (int p = 0; p < parts; p++) top[p] = vmax(top[p], load(x + i + p * W));
-  V least = -top[0];
-  for (int p = 1; p < parts; p++) least = vmax(least, -top[p]);
-  float bound = -hmax(least);
-  return bound > kLowest ? bound : kLowest;
+    for (int p = 0; p < parts; p++) top[p] = vmax(load(x + i + p * W), top[p]);
+  for (; i < n; i += W) top[0] = vmax(load(x + i), top[0]);
+  V most = top[0], least = -top[0];
+  for (int p = 1; p < parts; p++) {
+    most = vmax(most, top[p]);
+    least = vmax(least, -top[p]);
+  }
+  largest = hmax(most);
+  low = helps ? -hmax(least) : kLowest;
+  if (!(low > kLowest)) low = kLowest;
+}
+QV_LOOP void bounds(const float* x, int n, int k, float& low, float& largest) {
+  if (k <= W)
+    bounds_in<1>(x, n, n >= 2 * W, low, largest);
+  else if (k <= 2 * W)
+    bounds_in<2>(x, n, n >= 4 * W, low, largest);
+  else if (k <= 4 * W)
+    bounds_in<4>(x, n, n >= 8 * W, low, largest);
+  else
+    bounds_in<8>(x, n, k <= 8 * W && n >= 16 * W, low, largest);
 }
 
-// Writes the labels of the k largest of x (n floats, n a multiple of W, padded with -inf) to `out`
-// in the order of x, then -1 up to k. `keep` and `kept` hold n + W entries each.
-QV_LOOP void select_labels(const float* x, const int32_t* label, int n, int k, float high,
-                             float* keep, int32_t* kept, int32_t* out) {
-  float low = lower_bound(x, n, k);
+// Entries of the row at or above `low`, with their labels, padded with -inf to whole vectors.
+QV_LOOP int keep_above(const float* x, const int32_t* label, int n, float low, float* keep,
+                         int32_t* kept) {
   int m = 0;
   for (int i = 0; i < n; i += W) {
     uint32_t bits = bits_ge(load(x + i), all(low));
-    if (!bits) continue;
     compress(keep + m, x + i, bits);
     m += compress(kept + m, label + i, bits);
   }
-  if (m <= k) {
-    for (int i = 0; i < k; i++) out[i] = i < m ? kept[i] : -1;
-    return;
+  store(keep + m, all(-kInf));
+  store(keep + m + W, all(-kInf));
+  return m;
+}
+
+QV_INLINE float smallest(const float* x, int n) {
+  float least = x[0];
+  for (int i = 1; i < n; i++) least = x[i] < least ? x[i] : least;
+  return least;
+}
+
+QV_INLINE void copy_labels(int32_t* to, const int32_t* from, int k) {
+  int i = 0;
+  for (; i + W <= k; i += W) store(to + i, load(from + i));
+  for (; i < k; i++) to[i] = from[i];
+}
+
+// Of m kept entries, those above the threshold t, and of those equal to it the first ones, k in all.
+QV_LOOP void take(const float* keep, int32_t* kept, int m, int k, float t, bool exact,
+                    int32_t* out) {
+  int ties = 0;  // so many of those at the threshold belong to the set
+  if (!exact) {
+    ties = k;
+    for (int i = 0; i < m; i += W) ties -= __builtin_popcount(bits_gt(load(keep + i), all(t)));
   }
-  int padded = (m + W - 1) / W * W;
-  for (int i = m; i < padded; i++) keep[i] = -kInf;
-  float t = threshold(keep, padded, k, low, high);
-  int above = 0;
-  for (int i = 0; i < padded; i += W) above += __builtin_popcount(bits_gt(load(keep + i), all(t)));
-  int ties = k - above;  // so many of those at the threshold belong to the set
-  int32_t chosen[2 * W];
-  for (int i = 0, n_out = 0; i < padded; i += W) {
-    uint32_t greater = bits_gt(load(keep + i), all(t));
-    uint32_t equal = bits_ge(load(keep + i), all(t)) & ~greater;
-    uint32_t bits = greater;
-    for (; equal && ties > 0; equal &= equal - 1, ties--) bits |= equal & -equal;
-    int count = compress(chosen, kept + i, bits);
-    memcpy(out + n_out, chosen, 4 * (size_t)count);
-    n_out += count;
+  int n = 0;
+  for (int i = 0; i < m; i += W) {
+    uint32_t bits = bits_ge(load(keep + i), all(t));
+    if (!exact) {
+      uint32_t greater = bits_gt(load(keep + i), all(t)), equal = bits & ~greater;
+      bits = greater;
+      for (; equal && ties > 0; equal &= equal - 1, ties--) bits |= equal & -equal;
+    }
+    n += compress(kept + n, kept + i, bits);  // never ahead of what is still to be read
+  }
+  copy_labels(out, kept, k);
+}
+
+// The same without a search, for few entries: the rank of each is counted. Entry e comes before an
+// entry if it is larger, or as large and at a lower place.
+template <int block, int vectors>
+QV_INLINE void count_before(const float* keep, const V (&x)[vectors], I (&rank)[vectors]) {
+  I lane;
+  for (int l = 0; l < W; l++) lane[l] = l;
+  for (int e = 0; e < W; e++) {
+    V entry = all(keep[block * W + e]);
+    for (int v = 0; v < block; v++) rank[v] = count_gt(rank[v], entry, x[v]);
+    rank[block] -= (I)(entry > x[block]) | ((I)(entry == x[block]) & (lane > all(e)));
+    for (int v = block + 1; v < vectors; v++) rank[v] = count_ge(rank[v], entry, x[v]);
+  }
+}
+template <int vectors>
+QV_LOOP void take_by_rank(const float* keep, int32_t* kept, int k, int32_t* out) {
+  V x[vectors];
+  I rank[vectors];
+  for (int v = 0; v < vectors; v++) x[v] = load(keep + v * W);
+  for (int v = 0; v < vectors; v++) rank[v] = I{};
+  count_before<0>(keep, x, rank);
+  if (vectors > 1) count_before<vectors / 2>(keep, x, rank);
+  if (vectors > 2) count_before<vectors - 1>(keep, x, rank);
+  int n = 0;
+  for (int v = 0; v < vectors; v++)
+    n += compress(kept + n, kept + v * W, bits_of(rank[v] < all(k)));
+  copy_labels(out, kept, k);
+}
+
+// For each of `rows` <= R rows of n floats (a multiple of W, padded with -inf; row_size apart):
+// writes the labels of the k largest to `out`, in the order of the row, then -1 up to k, and the
+// largest value to `largest`. The searches of the rows go on side by side, since each waits for its
+// counts. `keep` and `kept` hold R * (n + 2 * W) entries each.
+template <int R>
+QV_LOOP void select_rows(const float* x, int64_t row_size, int rows, const int32_t* label, int n,
+                         int k, float* keep, int32_t* kept, float* largest, int32_t* out) {
+  const int size = n + 2 * W;
+  Bracket search[R];
+  int m[R], longest = 0;
+  for (int r = 0; r < R; r++) {
+    search[r] = {0.f, 0.f, 0, 0, true};
+    m[r] = 0;
+    if (r >= rows) continue;
+    float low;
+    bounds(x + r * row_size, n, k, low, largest[r]);
+    m[r] = keep_above(x + r * row_size, label, n, low, keep + r * size, kept + r * size);
+    if (m[r] <= k) continue;
+    if (m[r] <= 2 * W) {
+      take_by_rank<2>(keep + r * size, kept + r * size, k, out + (int64_t)r * k);
+      continue;
+    }
+    if (m[r] <= 3 * W) {
+      take_by_rank<3>(keep + r * size, kept + r * size, k, out + (int64_t)r * k);
+      continue;
+    }
+    if (low == kLowest) low = smallest(keep + r * size, m[r]);
+    search[r] = Bracket::start(low, m[r], largest[r]);
+    if (m[r] > longest) longest = (m[r] + W - 1) / W * W;
+  }
+  for (int r = 0; r < R; r++)
+    for (int i = m[r]; i < longest; i += W) store(keep + r * size + i, all(-kInf));
+  for (int step = 0;; step++) {
+    bool all_found = true;
+    for (int r = 0; r < R; r++) all_found &= search[r].found;
+    if (all_found) break;
+    for (int r = 0; r < R; r++) {
+      if (search[r].found) continue;
+      float at = search[r].probe(step, k);
+      search[r].learn(at, count_ge(keep + r * size, longest, at), k);
+    }
+  }
+  for (int r = 0; r < rows; r++) {
+    int32_t* to = out + (int64_t)r * k;
+    if (m[r] > k && m[r] > 3 * W) {
+      take(keep + r * size, kept + r * size, m[r], k, search[r].low, search[r].above_low == k, to);
+    } else if (m[r] <= k) {
+      for (int i = 0; i < k; i++) to[i] = i < m[r] ? kept[r * size + i] : -1;
+    }
   }
 }
 

@@ -35,7 +35,9 @@ QV_INLINE V load(const float* p) { return *(const Vmem*)p; }
 QV_INLINE void store(float* p, V v) { *(Vmem*)p = v; }
 QV_INLINE I load(const int32_t* p) { return *(const Imem*)p; }
 QV_INLINE void store(int32_t* p, I v) { *(Imem*)p = v; }
-QV_INLINE V all(float x) { return V{} + x; }
+// x - 0, not 0 + x: the compilers see that it is x, and broadcast straight from memory.
+QV_INLINE V all(float x) { return x - V{}; }
+QV_INLINE I all(int32_t x) { return x - I{}; }
 
 // Lanes of the pair (a, b), numbered 0 .. 2W - 1.
 template <int... lane>
@@ -69,33 +71,50 @@ QV_INLINE V vmax(V a, V b) {
 #endif
 }
 
-// One bit per lane, lane 0 lowest. Comparisons with NaN are false.
-QV_INLINE uint32_t bits_ge(V a, V b) {
+// The lanes that compare true, one bit each, lane 0 lowest. Comparisons with NaN are false.
+QV_INLINE uint32_t bits_of(I yes) {
 #if QV_WIDTH == 16
-  return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+  return _mm512_movepi32_mask((__m512i)yes);
 #elif QV_WIDTH == 8
-  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+  return _mm256_movemask_ps((V)yes);
 #elif defined(__SSE2__)
-  return _mm_movemask_ps(_mm_cmpge_ps(a, b));
+  return _mm_movemask_ps((V)yes);
 #else
-  I yes = a >= b;
   uint32_t bits = 0;
   for (int l = 0; l < W; l++) bits |= (uint32_t)(yes[l] & 1) << l;
   return bits;
 #endif
 }
+QV_INLINE uint32_t bits_ge(V a, V b) {
+#if QV_WIDTH == 16
+  return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+#else
+  return bits_of(a >= b);
+#endif
+}
 QV_INLINE uint32_t bits_gt(V a, V b) {
 #if QV_WIDTH == 16
   return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
-#elif QV_WIDTH == 8
-  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ));
-#elif defined(__SSE2__)
-  return _mm_movemask_ps(_mm_cmpgt_ps(a, b));
 #else
-  I yes = a > b;
-  uint32_t bits = 0;
-  for (int l = 0; l < W; l++) bits |= (uint32_t)(yes[l] & 1) << l;
-  return bits;
+  return bits_of(a > b);
+#endif
+}
+
+// `count`, one more in the lanes where a > b (a >= b).
+QV_INLINE I count_gt(I count, V a, V b) {
+#if QV_WIDTH == 16
+  __mmask16 yes = _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+  return (I)_mm512_mask_add_epi32((__m512i)count, yes, (__m512i)count, _mm512_set1_epi32(1));
+#else
+  return count - (I)(a > b);
+#endif
+}
+QV_INLINE I count_ge(I count, V a, V b) {
+#if QV_WIDTH == 16
+  __mmask16 yes = _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+  return (I)_mm512_mask_add_epi32((__m512i)count, yes, (__m512i)count, _mm512_set1_epi32(1));
+#else
+  return count - (I)(a >= b);
 #endif
 }
 
@@ -123,21 +142,6 @@ QV_INLINE int compress(float* to, const float* from, uint32_t bits) {
 }
 
 QV_INLINE V choose(I yes, V a, V b) { return yes ? a : b; }
-
-QV_INLINE float hsum(V a) {
-  float x[W];
-  memcpy(x, &a, sizeof a);
-  for (int half = W / 2; half; half /= 2)
-    for (int l = 0; l < half; l++) x[l] += x[l + half];
-  return x[0];
-}
-QV_INLINE float hmax(V a) {
-  float x[W];
-  memcpy(x, &a, sizeof a);
-  for (int half = W / 2; half; half /= 2)
-    for (int l = 0; l < half; l++) x[l] = x[l] > x[l + half] ? x[l] : x[l + half];
-  return x[0];
-}
 
 // 2 ** x for x <= 0, relative error 1e-7; exactly 0 below -126 and at -inf.
 QV_INLINE V exp2_of(V x) {
@@ -171,23 +175,35 @@ QV_INLINE V log_of(V x) {
   return p * s + __builtin_convertvector(e, V) * kLn2;
 }
 
-// Sums and maxima within each run of F neighbouring lanes, in all lanes of the run.
+// Sums and maxima within each run of `run` neighbouring lanes, in all lanes of the run.
 template <int step, int... lane>
-QV_INLINE V swap_within(V a, Lanes<lane...>) {
+QV_INLINE V swap_lanes(V a, Lanes<lane...>) {
   return shuffle<(lane ^ step)...>(a, a);
 }
+template <int run, int step = 1>
+struct Butterfly {
+  QV_INLINE V sum(V a) {
+    return Butterfly<run, 2 * step>::sum(a + swap_lanes<step>(a, AllLanes()));
+  }
+  QV_INLINE V max(V a) {
+    return Butterfly<run, 2 * step>::max(vmax(a, swap_lanes<step>(a, AllLanes())));
+  }
+};
+template <int run>
+struct Butterfly<run, run> {
+  QV_INLINE V sum(V a) { return a; }
+  QV_INLINE V max(V a) { return a; }
+};
 template <int F>
 QV_INLINE V run_sum(V a) {
-  if (F >= 2) a += swap_within<1>(a, AllLanes());
-  if (F >= 4) a += swap_within<2>(a, AllLanes());
-  return a;
+  return Butterfly<F>::sum(a);
 }
 template <int F>
 QV_INLINE V run_max(V a) {
-  if (F >= 2) a = vmax(a, swap_within<1>(a, AllLanes()));
-  if (F >= 4) a = vmax(a, swap_within<2>(a, AllLanes()));
-  return a;
+  return Butterfly<F>::max(a);
 }
+QV_INLINE float hsum(V a) { return Butterfly<W>::sum(a)[0]; }
+QV_INLINE float hmax(V a) { return Butterfly<W>::max(a)[0]; }
 
 // Of W / F vectors, each W / F partial sums of runs of F lanes, run j of the result is the sum of
 // the runs of vector j.
@@ -219,6 +235,23 @@ QV_INLINE V transpose_sum(const V* a) {
 template <int F, int first, int... lane>
 QV_INLINE V spread(V a, Lanes<lane...>) {
   return shuffle<(first + lane / F)...>(a, a);
+}
+
+// F floats, again and again.
+template <int F>
+QV_INLINE V repeat(const float* from) {
+#if QV_WIDTH == 16
+  if (F == 4) return _mm512_broadcast_f32x4(_mm_loadu_ps(from));
+#endif
+  V x;
+  for (int l = 0; l < W; l += F) memcpy((float*)&x + l, from, 4 * F);
+  return x;
+}
+
+// a0 + a1, a2 + a3, ... b0 + b1, ...
+template <int... lane>
+QV_INLINE V pair_sum(V a, V b, Lanes<lane...>) {
+  return shuffle<(2 * lane)...>(a, b) + shuffle<(2 * lane + 1)...>(a, b);
 }
 
 // a0 b0 a1 b1 ... in two vectors.

@@ -154,6 +154,7 @@ def test_gradcheck_passes(variant, generator):
     assert torch.autograd.gradcheck(coarse, (q, k, v))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["A", "B"])
 def test_opcheck_passes(variant, generator):
     inputs = random_inputs((2, 2, 3, 4, 5, 4, 2, 3), generator, torch.float32, masked=True)
@@ -176,6 +177,7 @@ def two_levels(query, key, value, weight):
     return below.message.sum(3) + above.message
 
 
+@pytest.mark.slow
 def test_torch_compile_takes_both_ops_whole_and_with_sizes_that_change(generator):
     compiled = torch.compile(two_levels, fullgraph=True, dynamic=True, backend="aot_eager")
     for count in (6, 11):

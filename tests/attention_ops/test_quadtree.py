@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from attention_ops import QuadtreeAttention, softmax_attention, use_backend
+from attention_ops import (
+    QuadtreeAttention,
+    backends,
+    peak_memory,
+    softmax_attention,
+    use_backend,
+)
 from attention_ops.mechanism import flat_heads
 from attention_ops.pyramid import token_pyramid
-from attention_ops.quadtree import descend, merge_levels
+from attention_ops.quadtree import Level, add_level, descend
 from tests.shared_data import shared
 
 
@@ -76,15 +82,17 @@ def test_lines_descend_like_maps(fan_out, generator):
     # attention at the finest level.
     tokens = torch.randn(3, 2, 16, 5, generator=generator)
     pyramid = token_pyramid(tokens, None, 2, fan_out)
-    results = descend(pyramid, pyramid, pyramid, None, (99, 0), "B")
+    levels = [Level(x, x, x, None) for x in pyramid]
+    *_, finest = descend(levels, (99, 0), "B")
     want = softmax_attention(*[tokens.transpose(1, 2)] * 3).transpose(1, 2)
-    torch.testing.assert_close(results[1].message, want)
+    torch.testing.assert_close(finest.message, want)
 
 
 def test_levels_merge_by_giving_a_parents_message_to_its_children():
     coarse, fine = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1), torch.arange(8.0).view(1, 1, 8, 1)
-    assert merge_levels([coarse, fine]).flatten().tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
-    weighted = merge_levels([coarse, fine], torch.tensor([0.5, 2.0])).flatten().tolist()
+    assert add_level(coarse, fine).flatten().tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+    half, twice = torch.tensor([0.5, 2.0])
+    weighted = add_level(add_level(None, coarse, half), fine, twice).flatten().tolist()
     assert weighted == [0.5, 2.5, 4.5, 6.5, 9.0, 11.0, 13.0, 15.0]
 
 
@@ -94,12 +102,15 @@ def test_module_gives_the_same_with_every_backend(variant, generator):
     module = QuadtreeAttention(12, 3, "self", topk=(4, 3, 3), variant=variant)
     feature = torch.randn(2, 12, 9, 10, generator=generator)
     messages = []
-    for backend in ("reference", "portable"):
+    ready = [name for name, state in backends().items() if state == "ready"]
+    for backend in ready:
         with use_backend(backend):
             messages.append(module(feature, feature))
-    torch.testing.assert_close(*messages)
+    for message in messages[1:]:
+        torch.testing.assert_close(message, messages[0])
 
 
+@pytest.mark.slow
 def test_module_trains_in_one_compiled_graph(generator):
     torch.manual_seed(0)
     module = QuadtreeAttention(8, 2, "self", topk=(4, 3), variant="A")
@@ -129,6 +140,18 @@ def test_visited_cells_point_at_the_cell_that_looks_alike():
     assert [(v.level, v.stride) for v in visited] == [(0, 4), (1, 2), (2, 1)]
     assert [v.cells.tolist() for v in visited] == [[[2, 1]], [[4, 2]], [[9, 5]]]
     assert all(v.heads.tolist() == [2] for v in visited)
+
+
+@pytest.mark.parametrize(("backend", "limit_mb"), [("native", 25), ("portable", 30)])
+def test_peak_memory_at_4800_tokens_stays_small(backend, limit_mb):
+    # Queries, keys and values of the finest level are 15 MB of it, its message another 5.
+    if backends()[backend] != "ready":
+        pytest.skip(f"backend {backend} is not there: {backends()[backend]}")
+    module = QuadtreeAttention(256, 8, "cross", topk=(32, 16, 16))
+    cells = torch.zeros(1, 60, 80, 256)
+    with torch.no_grad(), use_backend(backend):
+        peak = peak_memory(module.attend, cells, cells, cells, None, None)
+    assert peak < limit_mb * 1e6
 
 
 def test_settings_that_make_no_sense_are_refused():

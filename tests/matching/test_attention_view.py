@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def trace(predictor, point):
 def test_each_level_looks_only_inside_the_cells_of_the_level_above(predictor):
     levels = trace(predictor, (100.0, 60.0)).levels
     assert len(levels) == 3
-    for above, below in zip(levels, levels[1:], strict=False):
+    for above, below in pairwise(levels):
         assert len(below.boxes) > 0
         for left, top, right, bottom in below.boxes:
             left0, top0, right0, bottom0 = above.boxes.T

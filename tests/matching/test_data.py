@@ -24,8 +24,7 @@ def test_a_batch_has_the_shapes_it_promises(data):
 
 def test_the_same_number_gives_the_same_batch_and_another_number_another(data):
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(*map(lambda n: vars(data[n]).values(), (3, 3)), strict=True)
+        torch.equal(a, b) for a, b in zip(*(vars(data[n]).values() for n in (3, 3)), strict=True)
     )
     assert not torch.equal(data[3].image0, data[4].image0)
 

@@ -41,7 +41,7 @@ def refined(offset, spread=1.0):
 def test_fine_loss_by_hand():
     # off by (1, 0) cells: squared error 1; Laplace with scale 1: mean |error| = 1/2
     found = refined(torch.tensor([[1.0, 0.0]]))
-    loss = fine_loss(found, torch.zeros(1, 2))
+    loss = fine_loss(found, torch.zeros(1, 2), 3.5)
     torch.testing.assert_close(loss.search, torch.tensor(1.0))
     torch.testing.assert_close(loss.regress, torch.tensor(0.5))
     assert loss.median_px == 2.0
@@ -49,12 +49,12 @@ def test_fine_loss_by_hand():
 
 def test_targets_out_of_reach_are_not_learnt_from():
     found = refined(torch.tensor([[0.0, 0.0]], requires_grad=True))
-    loss = fine_loss(found, torch.tensor([[9.0, 0.0]]))
+    loss = fine_loss(found, torch.tensor([[9.0, 0.0]]), 3.5)
     assert loss.search == 0
     assert loss.regress == 0
 
 
 def test_no_matches_cost_nothing():
-    loss = fine_loss(refined(torch.zeros(0, 2)), torch.zeros(0, 2))
+    loss = fine_loss(refined(torch.zeros(0, 2)), torch.zeros(0, 2), 3.5)
     assert loss.search == 0
     assert math.isnan(loss.median_px)

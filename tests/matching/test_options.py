@@ -17,4 +17,4 @@ def test_turns_are_closed_under_reversal_where_order_must_not_matter(rotations, 
 
 def test_an_unknown_option_is_an_error():
     with pytest.raises(TypeError, match="max_match"):
-        MatchOptions(**{"max_match": 3})
+        MatchOptions(max_match=3)

@@ -1,0 +1,47 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from eval.__main__ import Name, main
+from eval.benchmarks import BENCHMARKS
+from tests.shared_data import shared
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    code = (
+        "import sys, eval.__main__ as m\n"
+        "try:\n    m.main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'cv2', 'matplotlib'} & set(sys.modules)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "scannet-sample" in done.stdout
+    assert time.perf_counter() - start < 10  # a tenth of it on an idle machine
+
+
+def test_the_command_knows_exactly_the_benchmarks_there_are():
+    assert set(Name.__args__) == {"dev", *BENCHMARKS}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["graf", "--method", "sift", "--data", "nowhere"], "no such folder"),
+        (["graf", "--method", "nothing"], "nothing: no such weights"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_2(words, message, capsys, tmp_path):
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sift_on_graf_ends_in_a_table_and_files(capsys, tmp_path):
+    data = shared("data")
+    assert main(["graf", "--method", "sift", "--data", str(data), "--out", str(tmp_path)]) == 0
+    assert "MAGSAC 2 px" in capsys.readouterr().out
+    assert (tmp_path / "graf/sift/results.json").is_file()
+    assert "graf" in (tmp_path / "graf/sift/results.md").read_text()
