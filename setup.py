@@ -1,7 +1,7 @@
 """Adds the compiled ops to the metadata in setup.cfg.
 
 QUADVIEW_BUILD=off leaves them out; =require makes a failure to build them fail the installation.
-Otherwise a failure prints a warning and everything runs on the portable backend.
+Otherwise a failure prints a warning, and everything runs on the portable backend.
 """
 
 import os
@@ -19,26 +19,21 @@ if MODE not in ("auto", "require", "off"):
 
 
 class BuildKernels(build_ext):
-    """Builds the library with attention_ops/build.py instead of distutils' compiler."""
+    """Builds the library by attention_ops/build.py instead of distutils."""
 
-    def get_ext_filename(self, fullname):
-        return os.path.join(*fullname.split(".")[:-1], build["LIBRARY"])
+    def get_ext_filename(self, fullname: str) -> str:
+        """The library's own name: it is loaded by ctypes, whatever the version of Python."""
+        return str(Path(*fullname.split(".")[:-1], build["LIBRARY"]))
 
-    def build_extension(self, ext):
-        folder = Path(self.get_ext_fullpath(ext.name)).parent
+    def build_extension(self, ext: Extension) -> None:
+        """Compiles into the folder where setuptools expects the extension."""
         try:
-            build["build_library"](folder)
+            build["build_library"](Path(self.get_ext_fullpath(ext.name)).parent)
         except build["BuildError"] as error:
             if MODE == "require":
                 raise
-            print(
-                f"warning: CPU kernels not built, using the portable backend: {error}",
-                file=sys.stderr,
-            )
+            sys.stderr.write(f"warning: no CPU kernels, the portable backend serves: {error}\n")
 
 
 kernels = Extension("attention_ops._kernels", sources=[], optional=MODE != "require")
-setup(
-    ext_modules=[] if MODE == "off" else [kernels],
-    cmdclass={"build_ext": BuildKernels},
-)
+setup(ext_modules=[] if MODE == "off" else [kernels], cmdclass={"build_ext": BuildKernels})

@@ -139,12 +139,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = arguments.into or _writable_folder()
     there = folder / LIBRARY
     if there.exists() and is_current(there) and not arguments.force:
-        print(f"already built: {there}")
+        sys.stdout.write(f"already built: {there}\n")
         return 0
     try:
         path = build_library(folder)
     except BuildError as error:
-        print(f"not built: {error}", file=sys.stderr)
+        sys.stderr.write(f"not built: {error}\n")
         return 1
-    print(f"built {path}")
+    sys.stdout.write(f"built {path}\n")
     return 0

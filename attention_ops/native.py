@@ -100,13 +100,13 @@ def coarse_backward(
     key: Tensor,
     value: Tensor,
     key_mask: Tensor | None,
-    message: Tensor,
+    message: Tensor,  # noqa: ARG001
     lse: Tensor,
     index: Tensor,
     scale: float,
     variant: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `reference.coarse_backward`."""
+    """As `reference.coarse_backward`; `message` is not needed."""
     query, key, value, key_mask = _ready(query, key, value, key_mask)
     call = _coarse_call(query, key, value, key_mask, index.shape[-1], scale, variant)
     kept = _backward_inputs(call, grad_message, grad_score, query, lse, index)

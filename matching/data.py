@@ -4,8 +4,8 @@ Batch number n depends on the seed and n alone, so a resumed run goes on with th
 seen, and the validation batches are the same for every run.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from data_scripts.crop import random_crop
 from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
 from data_scripts.photometric import PhotometricSettings, photometric
 from data_scripts.scene import SceneSettings, scene_pair
 from data_scripts.two_view import TwoView
 from matching.labels import pair_labels
+from matching.real_pairs import RealPairSettings
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
 
@@ -48,6 +50,7 @@ class PairSettings:
     negatives: float = 0.05  # share of pairs that show different things
     easy: float = 0.3  # difficulty of the first batch; the last of the ramp has 1
     ramp: int = 4000  # batches over which pairs become difficult
+    real: RealPairSettings = field(default_factory=RealPairSettings)
 
 
 class PairBatches(Dataset[Batch]):
@@ -58,12 +61,19 @@ class PairBatches(Dataset[Batch]):
         settings: sizes and shares.
         centre: where the middle of a coarse cell lies in it, in pixels.
         seed: first part of the seed of every batch.
+        real: readers of labelled real pairs; a share of the pairs is drawn from them.
     """
 
     def __init__(
-        self, photos: Sequence[NDArray[np.uint8]], settings: PairSettings, centre: float, seed: int
+        self,
+        photos: Sequence[NDArray[np.uint8]],
+        settings: PairSettings,
+        centre: float,
+        seed: int,
+        real: Sequence[Callable[[], TwoView]] = (),
     ) -> None:
         self.photos = photos
+        self.real = real
         self.settings = settings
         self.centre = centre
         self.seed = seed
@@ -91,6 +101,9 @@ class PairBatches(Dataset[Batch]):
     def _view(
         self, size: tuple[int, int], difficulty: float, generator: torch.Generator
     ) -> TwoView:
+        if self.real and float(torch.rand((), generator=generator)) < self.settings.real.share:
+            number = int(torch.randint(len(self.real), (), generator=generator))
+            return random_crop(self.real[number](), size, generator)
         draw = float(torch.rand((), generator=generator))
         if draw < self.settings.negatives:
             return unrelated_pair(self.photos, size, generator)

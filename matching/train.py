@@ -7,6 +7,7 @@ OUT/matcher.safetensors, which `load_predictor` reads.
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +26,7 @@ from matching.checkpoint import save_checkpoint
 from matching.config import PRESETS
 from matching.data import Batch, PairBatches, PairSettings, batches_from
 from matching.model import Matcher, build_matcher
+from matching.real_pairs import real_pairs
 from matching.train_state import (
     TrainState,
     average_gradients,
@@ -78,22 +80,26 @@ class TrainSettings:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains as the command line says; 0 when the last step or the time limit was reached."""
+    """Trains as the command line says; 0 at the last step or the time limit, 2 on a wrong input."""
     settings = tyro.cli(
         TrainSettings, args=argv, prog="python -m matching train", description=__doc__
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if settings.preset not in PRESETS:
-        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {settings.preset!r}")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     cv2.setNumThreads(0)  # a loader process forked after OpenCV started threads would hang
-    train(settings)
+    try:
+        train(settings)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"python -m matching train: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
 def train(settings: TrainSettings) -> Matcher:
     """Runs the training and returns the matcher with averaged weights."""
+    if settings.preset not in PRESETS:
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {settings.preset!r}")
     rank, world = join_processes(settings.device)
     torch.manual_seed(settings.seed)
     matcher = build_matcher(PRESETS[settings.preset])
@@ -105,7 +111,8 @@ def train(settings: TrainSettings) -> Matcher:
         logger.info("going on from step %d of %s", state.step, settings.out / "last.pt")
     photos = PhotoFolder(settings.photos)
     kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
-    data = PairBatches(kept, settings.pairs, matcher.cell_centre, settings.seed)
+    real = real_pairs(settings.pairs.real)
+    data = PairBatches(kept, settings.pairs, matcher.cell_centre, settings.seed, real)
     start, stop = state.step * world + rank, settings.steps * world
     batches = batches_from(data, start, stop, world, settings.workers)
     if rank == 0:

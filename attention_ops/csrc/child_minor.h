@@ -65,10 +65,11 @@ QV_INLINE void prefetch(const float* from, int64_t floats) {
   for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(from + i);
 }
 
-// out[f][j * F + c] = row f . candidate (j, c), for whole vectors of parents.
+// out[f][j * F + c] = factor * row f . candidate (j, c), for whole vectors of parents. The factor comes
+// last, so that products that are equal give equal logits.
 template <int F>
 QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float* minor,
-                  const Parents& parents, int64_t PD) {
+                  const Parents& parents, int64_t PD, float factor) {
   constexpr int J = W / F;  // parents in a vector of the result
   const int64_t size = PD * F;
   for (int64_t first = 0; first < parents.count; first += J) {
@@ -88,7 +89,7 @@ QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float*
         for (int j = 0; j < J; j++) sum[f][j] += q * x[j];
       }
     }
-    for (int f = 0; f < F; f++) store(out + f * width + first * F, transpose_sum<F>(sum[f]));
+    for (int f = 0; f < F; f++) store(out + f * width + first * F, transpose_sum<F>(sum[f]) * factor);
   }
 }
 

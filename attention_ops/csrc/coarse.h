@@ -24,14 +24,15 @@ QV_LOOP void pack_panels(float* to, const T* from, const uint8_t* mask, int64_t 
     }
 }
 
-// out[t][s] = start[s] + row t . key s, for a tile of rows PD apart.
+// out[t][s] = start[s] + factor * row t . key s, for a tile of rows PD apart. The factor comes last, so
+// that products that are equal give equal logits.
 QV_LOOP void tile_dots(float* out, int64_t width, const float* start, const float* rows,
-                         const float* panels, int64_t D, int64_t PD) {
+                         const float* panels, int64_t D, int64_t PD, float factor) {
   for (int64_t s = 0; s < width; s += kPanel) {
     const float* panel = panels + s * D;
     V sum[kTile][kPanelVectors];
     for (int t = 0; t < kTile; t++)
-      for (int v = 0; v < kPanelVectors; v++) sum[t][v] = load(start + s + v * W);
+      for (int v = 0; v < kPanelVectors; v++) sum[t][v] = V{};
     for (int64_t d = 0; d < D; d++) {
       V k[kPanelVectors];
       for (int v = 0; v < kPanelVectors; v++) k[v] = load(panel + d * kPanel + v * W);
@@ -41,7 +42,8 @@ QV_LOOP void tile_dots(float* out, int64_t width, const float* start, const floa
       }
     }
     for (int t = 0; t < kTile; t++)
-      for (int v = 0; v < kPanelVectors; v++) store(out + t * width + s + v * W, sum[t][v]);
+      for (int v = 0; v < kPanelVectors; v++)
+        store(out + t * width + s + v * W, sum[t][v] * factor + load(start + s + v * W));
   }
 }
 
@@ -99,10 +101,10 @@ struct Coarse {
   }
 
   // Up to kTile rows of channels from row `first`; the rest of the tile is zero.
-  void read_tile(float* to, const T* from, int64_t first, float factor) {
+  void read_tile(float* to, const T* from, int64_t first) {
     for (int64_t t = 0; t < kTile; t++) {
       if (first + t < call.P)
-        widen_row(to + t * PD, from + (first + t) * D, D, PD, factor);
+        widen_row(to + t * PD, from + (first + t) * D, D, PD);
       else
         fill(to + t * PD, PD, 0.f);
     }

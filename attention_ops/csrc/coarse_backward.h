@@ -39,7 +39,7 @@ struct CoarseBackward : Coarse<T> {
 
   const bool direct;
   float *value_panels, *zeros, *key_rows, *grad_key, *grad_value;
-  float *query_rows, *grad_rows, *grad_query, *dshare;
+  float *grad_rows, *grad_query, *dshare;
 
   CoarseBackward(const Call& c, int64_t slab, Arena& arena)
       : Base(c, slab, arena), direct(reads_directly(c)) {
@@ -48,7 +48,6 @@ struct CoarseBackward : Coarse<T> {
     key_rows = direct ? (float*)Base::key : arena.floats(S * PD);
     grad_key = direct ? (float*)c.grad_key + slab * S * PD : arena.floats(S * PD);
     grad_value = direct ? (float*)c.grad_value + slab * S * PD : arena.floats(S * PD);
-    query_rows = arena.floats(kTile * PD);
     grad_rows = arena.floats(kTile * PD);
     grad_query = arena.floats(kTile * PD);
     dshare = arena.floats(kTile * width);
@@ -67,14 +66,15 @@ struct CoarseBackward : Coarse<T> {
     const T* grad_message = (const T*)call.grad_message + stretch.slab * call.P * D;
     T* grad_query_out = (T*)call.grad_query + stretch.slab * call.P * D;
     for (int64_t p = 0; p < call.P; p += kTile) {
-      Base::read_tile(Base::rows, Base::query, p, (float)call.scale * kLog2e);
-      Base::read_tile(query_rows, Base::query, p, 1.f);
-      Base::read_tile(grad_rows, grad_message, p, 1.f);
-      tile_dots(logits, width, Base::start, Base::rows, Base::key_panels, D, PD);
-      tile_dots(dshare, width, zeros, grad_rows, value_panels, D, PD);
-      for (int64_t t = 0; t < kTile; t++) differentiate(stretch.slab * call.P + p + t, t, p + t < call.P);
+      Base::read_tile(Base::rows, Base::query, p);
+      Base::read_tile(grad_rows, grad_message, p);
+      tile_dots(logits, width, Base::start, Base::rows, Base::key_panels, D, PD,
+                (float)call.scale * kLog2e);
+      tile_dots(dshare, width, zeros, grad_rows, value_panels, D, PD, 1.f);
+      for (int64_t t = 0; t < kTile; t++)
+        differentiate(stretch.slab * call.P + p + t, t, p + t < call.P);
       tile_mix(grad_query, dshare, width, key_rows, S, PD);
-      tile_spread(grad_key, dshare, width, query_rows, S, PD);
+      tile_spread(grad_key, dshare, width, Base::rows, S, PD);
       tile_spread(grad_value, logits, width, grad_rows, S, PD);
       for (int64_t t = 0; t < kTile && p + t < call.P; t++)
         narrow_row(grad_query_out + (p + t) * D, grad_query + t * PD, D);

@@ -30,8 +30,9 @@ struct CoarseForward : Coarse<T> {
     for (int64_t p = stretch.begin; p < stretch.end; p += kTile) {
       int64_t row = stretch.slab * call.P + p;
       int count = (int)(stretch.end - p < kTile ? stretch.end - p : kTile);
-      Base::read_tile(Base::rows, Base::query, p, (float)call.scale * kLog2e);
-      tile_dots(logits, width, Base::start, Base::rows, Base::key_panels, D, PD);
+      Base::read_tile(Base::rows, Base::query, p);
+      tile_dots(logits, width, Base::start, Base::rows, Base::key_panels, D, PD,
+                (float)call.scale * kLog2e);
       float factor[kTile];
       weigh(row, count, factor);
       const float* rows = value_rows ? value_rows : (const float*)Base::value;

@@ -119,11 +119,11 @@ struct Fine {
     for (int64_t i = 0; mask && i < call.R * F; i++) bias_rows[i] = mask[i] ? 0.f : -kInf;
   }
 
-  // Query rows of the block at `from`, times `factor`, in `rows`; their logits in `logits`.
-  void compute_logits(const T* from, float factor) {
-    for (int f = 0; f < F; f++) widen_row(rows + f * PD, from + f * D, D, PD, factor);
+  // Query rows of the block at `from` in `rows`; their logits, to the base 2, in `logits`.
+  void compute_logits(const T* from) {
+    for (int f = 0; f < F; f++) widen_row(rows + f * PD, from + f * D, D, PD);
     expand<F>(expanded, rows, PD);
-    dots<F>(logits, width, expanded, key_minor, block(), PD);
+    dots<F>(logits, width, expanded, key_minor, block(), PD, (float)call.scale * kLog2e);
     hide_invalid();
   }
 

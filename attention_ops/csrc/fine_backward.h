@@ -39,7 +39,7 @@ struct FineBackward : Fine<F, T> {
 
   const bool direct;
   float *value_minor, *grad_key, *grad_value;
-  float *query_rows, *grad_rows, *grad_query, *dshare, *weight, *selected;
+  float *grad_rows, *grad_query, *dshare, *weight, *selected;
 
   FineBackward(const Call& c, int64_t slab, Arena& arena)
       : Base(c, slab, arena), direct(reads_directly(c)) {
@@ -47,7 +47,6 @@ struct FineBackward : Fine<F, T> {
     value_minor = arena.floats(size);
     grad_key = direct ? (float*)c.grad_key + slab * size : arena.floats(size);
     grad_value = direct ? (float*)c.grad_value + slab * size : arena.floats(size);
-    query_rows = arena.floats(F * PD);
     grad_rows = arena.floats(F * PD);
     grad_query = arena.floats(F * PD);
     dshare = arena.floats(F * width);
@@ -80,14 +79,11 @@ struct FineBackward : Fine<F, T> {
   }
 
   void run_block(int64_t block, int64_t p) {
-    Base::compute_logits(Base::query + p * F * D, (float)call.scale * kLog2e);
+    Base::compute_logits(Base::query + p * F * D);
     const T* grad_message = (const T*)call.grad_message + block * F * D;
-    for (int f = 0; f < F; f++) {
-      widen_row(query_rows + f * PD, Base::query + (p * F + f) * D, D, PD);
-      widen_row(grad_rows + f * PD, grad_message + f * D, D, PD);
-    }
+    for (int f = 0; f < F; f++) widen_row(grad_rows + f * PD, grad_message + f * D, D, PD);
     expand<F>(Base::expanded, grad_rows, PD);
-    dots<F>(dshare, width, Base::expanded, value_minor, Base::block(), PD);
+    dots<F>(dshare, width, Base::expanded, value_minor, Base::block(), PD, 1.f);
     if (call.variant_a)
       differentiate_groups(block);
     else
@@ -107,7 +103,7 @@ struct FineBackward : Fine<F, T> {
   template <int vectors>
   void scatter_at(int64_t d) {
     float* const grads[] = {grad_key + d, grad_value + d};
-    const float *const weights[] = {dshare, logits}, *const rows[] = {query_rows + d, grad_rows + d};
+    const float *const weights[] = {dshare, logits}, *const rows[] = {Base::rows + d, grad_rows + d};
     scatter_columns<F, vectors>(grads, weights, rows, width, Base::block(), PD);
   }
 

@@ -41,7 +41,7 @@ struct FineForward : Fine<F, T> {
         write_nothing(row);
         continue;
       }
-      Base::compute_logits(Base::query + p * F * D, (float)call.scale * kLog2e);
+      Base::compute_logits(Base::query + p * F * D);
       if (call.topk) name_candidates();
       float factor[F];
       if (call.variant_a)

@@ -48,10 +48,10 @@ QV_INLINE void store_from_float(uint16_t* p, V v) {
 
 // D channels at `from` as PD floats.
 template <typename T>
-QV_LOOP void widen_row(float* to, const T* from, int64_t D, int64_t PD, float factor = 1.f) {
+QV_LOOP void widen_row(float* to, const T* from, int64_t D, int64_t PD) {
   int64_t d = 0;
-  for (; d + W <= D; d += W) store(to + d, load_as_float(from + d) * factor);
-  for (; d < D; d++) to[d] = as_float(from[d]) * factor;
+  for (; d + W <= D; d += W) store(to + d, load_as_float(from + d));
+  for (; d < D; d++) to[d] = as_float(from[d]);
   for (; d < PD; d++) to[d] = 0.f;
 }
 
