@@ -1,4 +1,7 @@
-"""`python -m attention_ops`: which backends are here and why not the others; `build` makes one."""
+"""`python -m attention_ops`: which backends are here and why not the others.
+
+`build` compiles the native one, `bench` measures it against others.
+"""
 
 import argparse
 import importlib
@@ -7,13 +10,16 @@ from collections.abc import Sequence
 
 from attention_ops.backends import backends, current_backend
 
+COMMANDS = {"build": "attention_ops.build", "bench": "attention_ops.bench"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the backends, or builds the native one; returns the exit code."""
-    args = parse_args(argv)
-    if args.command == "build":
-        build = importlib.import_module("attention_ops.build")  # only here: it runs a compiler
-        return int(build.main(["--force"] if args.force else []))
+    """Prints the backends, or runs a command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS:
+        # imported only here: one runs a compiler, the other much else
+        return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
+    parse_args(words)
     for name, state in backends().items():
         used = " (in use)" if name == current_backend() else ""
         print(f"{name:10s} {state}{used}")
@@ -21,11 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line: nothing, or `build [--force]`."""
+    """The command line without a command; a command reads the rest itself."""
     parser = argparse.ArgumentParser(prog="python -m attention_ops", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="[build]")
-    build = commands.add_parser("build", help="compile the native backend for this machine")
-    build.add_argument("--force", action="store_true", help="compile again what is there already")
+    commands = parser.add_subparsers(dest="command", metavar="[build | bench]")
+    commands.add_parser("build", help="compile the native backend for this machine")
+    commands.add_parser("bench", help="time and memory of the ops as ratios")
     return parser.parse_args(argv)
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from attention_ops.cpu import has_fast_bfloat16
 from data_scripts.photos import PhotoFolder
-from matching.checkpoint import save_checkpoint
+from matching.checkpoint import load_checkpoint, save_checkpoint
 from matching.config import PRESETS
 from matching.data import Batch, PairBatches, PairSettings, batches_from
 from matching.model import Matcher, build_matcher
@@ -49,6 +49,7 @@ class TrainSettings:
         photos: folder of photographs, searched recursively.
         out: folder of the state, the weights and the log.
         preset: which matcher.
+        start: weights to begin from (.safetensors of the same preset), where OUT holds no state.
         steps: optimiser steps in all; a later run with more steps goes on.
         minutes: stop after this long, whatever the step.
         learning_rate: peak of AdamW's rate; rises over `warmup` steps, falls over the last `cooldown`.
@@ -60,6 +61,7 @@ class TrainSettings:
     photos: Annotated[Path, tyro.conf.arg(aliases=("-p",))]
     out: Path = Path("out/train")
     preset: str = "small"
+    start: Path | None = None
     steps: int = 20_000
     minutes: float = float("inf")
     learning_rate: float = 1e-3
@@ -105,6 +107,9 @@ def train(settings: TrainSettings) -> Matcher:
     matcher = build_matcher(PRESETS[settings.preset])
     # torch's stubs do not know the memory_format argument
     matcher = matcher.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if settings.start is not None:
+        started, _, _ = load_checkpoint(settings.start)
+        matcher.load_state_dict(started.state_dict())
     state = TrainState.fresh(matcher, settings.learning_rate, settings.weight_decay)
     settings.out.mkdir(parents=True, exist_ok=True)
     if load_state(settings.out / "last.pt", state):

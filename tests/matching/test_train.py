@@ -40,6 +40,20 @@ def test_a_run_learns_logs_and_leaves_weights_that_load(arguments, tmp_path):
     assert card["steps"] == 4
 
 
+def test_a_run_can_start_from_the_weights_of_another(arguments, tmp_path):
+    from matching.checkpoint import load_checkpoint
+
+    training.main([*arguments, "--steps=2"])
+    first = tmp_path / "out" / "matcher.safetensors"
+    again = [*arguments, f"--start={first}", "--steps=1", "--learning-rate=0", "--validate-every=1"]
+    again[1] = f"--out={tmp_path / 'again'}"
+    training.main(again)
+    ours, _, _ = load_checkpoint(tmp_path / "again" / "matcher.safetensors")
+    theirs, _, _ = load_checkpoint(first)
+    for (name, value), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(value, other, atol=1e-6, rtol=1e-5, msg=name)
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(arguments, tmp_path):
     whole, parts = [*arguments, "--steps=4"], list(arguments)
     training.main(whole)
