@@ -100,7 +100,7 @@ def coarse_backward(
     key: Tensor,
     value: Tensor,
     key_mask: Tensor | None,
-    message: Tensor,  # noqa: ARG001
+    message: Tensor,
     lse: Tensor,
     index: Tensor,
     scale: float,

@@ -61,10 +61,6 @@ struct Parents {
   int64_t count;
 };
 
-QV_INLINE void prefetch(const float* from, int64_t floats) {
-  for (int64_t i = 0; i < floats; i += 16) __builtin_prefetch(from + i);
-}
-
 // out[f][j * F + c] = factor * row f . candidate (j, c), for whole vectors of parents. The factor comes
 // last, so that products that are equal give equal logits.
 template <int F>
@@ -73,17 +69,19 @@ QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float*
   constexpr int J = W / F;  // parents in a vector of the result
   const int64_t size = PD * F;
   for (int64_t first = 0; first < parents.count; first += J) {
-    const float* k[J];
+    const float *k[J], *next[J];
     V sum[F][J];
     for (int j = 0; j < J; j++) {
       k[j] = minor + parents.list[first + j] * size;
-      prefetch(minor + parents.next[first + j] * size, size);
+      next[j] = minor + parents.next[first + j] * size;
     }
-    for (int f = 0; f < F; f++)
-      for (int j = 0; j < J; j++) sum[f][j] = V{};
+    zero(sum);
     for (int64_t i = 0; i < size; i += W) {
       V x[J];
-      for (int j = 0; j < J; j++) x[j] = load(k[j] + i);
+      for (int j = 0; j < J; j++) {
+        x[j] = load(k[j] + i);
+        __builtin_prefetch(next[j] + i);
+      }
       for (int f = 0; f < F; f++) {
         V q = load(expanded + f * size + i);
         for (int j = 0; j < J; j++) sum[f][j] += q * x[j];
@@ -99,7 +97,8 @@ template <int F, int vectors>
 QV_LOOP void mix_lanes(float* out, const float* weight, int64_t width, const float* minor,
                        const Parents& parents, int64_t PD) {
   const int64_t size = PD * F;
-  V sum[F][vectors] = {};
+  V sum[F][vectors];
+  zero(sum);
   for (int64_t j = 0; j < parents.count; j++) {
     const float* row = minor + parents.list[j] * size;
     for (int f = 0; f < F; f++) {

@@ -31,8 +31,7 @@ QV_LOOP void tile_dots(float* out, int64_t width, const float* start, const floa
   for (int64_t s = 0; s < width; s += kPanel) {
     const float* panel = panels + s * D;
     V sum[kTile][kPanelVectors];
-    for (int t = 0; t < kTile; t++)
-      for (int v = 0; v < kPanelVectors; v++) sum[t][v] = V{};
+    zero(sum);
     for (int64_t d = 0; d < D; d++) {
       V k[kPanelVectors];
       for (int v = 0; v < kPanelVectors; v++) k[v] = load(panel + d * kPanel + v * W);
@@ -51,7 +50,8 @@ QV_LOOP void tile_dots(float* out, int64_t width, const float* start, const floa
 template <int vectors>
 QV_LOOP void tile_mix_columns(float* out, const float* weight, int64_t width, const float* rows,
                                 int64_t S, int64_t PD) {
-  V sum[kTile][vectors] = {};
+  V sum[kTile][vectors];
+  zero(sum);
   for (int64_t s = 0; s < S; s++) {
     V r[vectors];
     for (int v = 0; v < vectors; v++) r[v] = load(rows + s * PD + v * W);

@@ -30,16 +30,18 @@ template <int F, int vectors>
 QV_LOOP void mix_columns(float* out, const float* weight, int64_t width, const float* rows,
                          const Parents& parents, int64_t PD) {
   constexpr int chains = F < 4 ? 2 : 1;  // independent sums, to keep the adders busy
-  V sum[chains][F][vectors] = {};
+  const int64_t size = F * PD;
+  V sum[chains][F][vectors];
+  for (int c = 0; c < chains; c++) zero(sum[c]);
   for (int64_t j = 0; j < parents.count; j++) {
-    const float* row = rows + parents.list[j] * F * PD;
-    for (int c = 0; c < F; c++)
-      prefetch(rows + (parents.next[j] * F + c) * PD, vectors * W);
-    for (int c = 0; c < F; c++)
+    const float *row = rows + parents.list[j] * size, *next = rows + parents.next[j] * size;
+    for (int c = 0; c < F; c++, row += PD, next += PD) {
+      for (int i = 0; i < vectors * W; i += 16) __builtin_prefetch(next + i);
       for (int f = 0; f < F; f++) {
         V w = all(weight[f * width + j * F + c]);
-        for (int v = 0; v < vectors; v++) sum[c % chains][f][v] += w * load(row + c * PD + v * W);
+        for (int v = 0; v < vectors; v++) sum[c % chains][f][v] += w * load(row + v * W);
       }
+    }
   }
   for (int f = 0; f < F; f++)
     for (int v = 0; v < vectors; v++) {
@@ -119,12 +121,20 @@ struct Fine {
     for (int64_t i = 0; mask && i < call.R * F; i++) bias_rows[i] = mask[i] ? 0.f : -kInf;
   }
 
-  // Query rows of the block at `from` in `rows`; their logits, to the base 2, in `logits`.
-  void compute_logits(const T* from) {
-    for (int f = 0; f < F; f++) widen_row(rows + f * PD, from + f * D, D, PD);
-    expand<F>(expanded, rows, PD);
+  // The logits, to the base 2, of the query rows at `from`. Returns those rows as floats.
+  const float* compute_logits(const T* from) {
+    const float* queries = float_rows(rows, from);
+    expand<F>(expanded, queries, PD);
     dots<F>(logits, width, expanded, key_minor, block(), PD, (float)call.scale * kLog2e);
     hide_invalid();
+    return queries;
+  }
+
+  // The F rows at `from` as padded floats: themselves if they are, else a copy.
+  const float* float_rows(float* copy, const T* from) const {
+    if (!call.bfloat16 && D == PD) return (const float*)from;
+    for (int f = 0; f < F; f++) widen_row(copy + f * PD, from + f * D, D, PD);
+    return copy;
   }
 
   // Logits of the block are -inf under the mask and in the padding.

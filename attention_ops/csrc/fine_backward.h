@@ -79,32 +79,32 @@ struct FineBackward : Fine<F, T> {
   }
 
   void run_block(int64_t block, int64_t p) {
-    Base::compute_logits(Base::query + p * F * D);
+    const float* queries = Base::compute_logits(Base::query + p * F * D);
     const T* grad_message = (const T*)call.grad_message + block * F * D;
-    for (int f = 0; f < F; f++) widen_row(grad_rows + f * PD, grad_message + f * D, D, PD);
-    expand<F>(Base::expanded, grad_rows, PD);
+    const float* grads = Base::float_rows(grad_rows, grad_message);
+    expand<F>(Base::expanded, grads, PD);
     dots<F>(dshare, width, Base::expanded, value_minor, Base::block(), PD, 1.f);
     if (call.variant_a)
       differentiate_groups(block);
     else
       differentiate_all(block);
-    spread_gradients();
+    spread_gradients(queries, grads);
     for (int f = 0; f < F; f++)
       narrow_row((T*)call.grad_query + (block * F + f) * D, grad_query + f * PD, D);
   }
 
-  void spread_gradients() {
+  void spread_gradients(const float* queries, const float* grads) {
     constexpr int wide = W == 16 ? 2 : 1;
     mix_minor<F>(grad_query, dshare, width, Base::key_minor, Base::block(), PD, Base::expanded);
     int64_t d = 0;
-    for (; d + wide * W <= PD; d += wide * W) scatter_at<wide>(d);
-    for (; d < PD; d += W) scatter_at<1>(d);
+    for (; d + wide * W <= PD; d += wide * W) scatter_at<wide>(queries, grads, d);
+    for (; d < PD; d += W) scatter_at<1>(queries, grads, d);
   }
   template <int vectors>
-  void scatter_at(int64_t d) {
-    float* const grads[] = {grad_key + d, grad_value + d};
-    const float *const weights[] = {dshare, logits}, *const rows[] = {Base::rows + d, grad_rows + d};
-    scatter_columns<F, vectors>(grads, weights, rows, width, Base::block(), PD);
+  void scatter_at(const float* queries, const float* grads, int64_t d) {
+    float* const sums[] = {grad_key + d, grad_value + d};
+    const float *const weights[] = {dshare, logits}, *const rows[] = {queries + d, grads + d};
+    scatter_columns<F, vectors>(sums, weights, rows, width, Base::block(), PD);
   }
 
   // B: `logits` become probabilities, `dshare` the gradients of the logits.

@@ -141,6 +141,13 @@ QV_INLINE int compress(float* to, const float* from, uint32_t bits) {
 #endif
 }
 
+// Not `= {}`, which GCC makes a call or a slow string instruction.
+template <int rows, int columns>
+QV_INLINE void zero(V (&sum)[rows][columns]) {
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < columns; c++) sum[r][c] = V{};
+}
+
 QV_INLINE V choose(I yes, V a, V b) { return yes ? a : b; }
 
 // 2 ** x for x <= 0, relative error 1e-7; exactly 0 below -126 and at -inf.

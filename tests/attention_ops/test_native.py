@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from attention_ops import build, coarse_attention, native, reference, use_backend
+from attention_ops import bench, build, coarse_attention, native, reference, use_backend
 from tests.attention_ops.op_cases import FINE_SIZES, random_inputs, run_coarse, run_fine
 
 needs_library = pytest.mark.skipif(
@@ -161,6 +161,17 @@ def test_no_queries_or_no_keys_give_empty_or_zero_results(L, S):
         strict=True,
     ):
         torch.testing.assert_close(got, want)
+
+
+@needs_library
+def test_the_official_formulation_that_the_benchmark_times_gives_the_same_message(generator):
+    query, key, value = (torch.randn(1, 8, 30, 4, 32, generator=generator) for _ in range(3))
+    parents = bench.random_parents(30, 6, local=False, generator=generator)
+    tokens = (parents.long()[..., None] * 4 + torch.arange(4)).flatten(-2).permute(0, 2, 3, 1)
+    rows = [x.flatten(2, 3).transpose(1, 2) for x in (query, key, value)]  # (B, N, M, D)
+    want, _ = bench.official_fine(rows[0].unflatten(1, (30, 4)), *rows[1:], tokens, 4)
+    got = native.fine_forward(query, key, value, parents, None, None, 0, 32**-0.5, "B")[0]
+    torch.testing.assert_close(got, want.permute(0, 3, 1, 2, 4))
 
 
 @needs_library
