@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from matching.atomic import replacing
+from data_scripts.atomic import replacing
 
 ARRAYS = ("kpts0", "kpts1", "confidence")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.table import Table
 
+from data_scripts.atomic import replacing
 from eval.runner import Result
 from eval.scores import PRECISION_RULE
-from matching.atomic import replacing
 
 PACKAGES = ("quadview", "torch", "opencv-python", "opencv-python-headless", "numpy")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from matching.image_files import read_image
-from matching.images import as_rgb8
+from data_scripts.given_images import as_rgb8
+from data_scripts.image_files import read_image
 from matching.resize import fitted_size
 
 

@@ -69,7 +69,7 @@ def run(command: MatchCommand) -> str:
     Raises:
         ValueError: anything that the user can mend, as TypeError and OSError; told in one line.
     """
-    from matching.image_files import read_image
+    from data_scripts.image_files import read_image
 
     _check_outputs(command)
     point = None if command.show_attention is None else parse_point(command.show_attention)
@@ -88,7 +88,7 @@ def run(command: MatchCommand) -> str:
 
 def _check_outputs(command: MatchCommand) -> None:
     """Raises before the work if its results could not be written."""
-    from matching.atomic import writable
+    from data_scripts.atomic import writable
     from matching.export import WRITERS
 
     if command.output is not None:

@@ -4,6 +4,7 @@ Batch number n depends on the seed and n alone, so a resumed run goes on with th
 seen, and the validation batches are the same for every run.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -45,7 +46,7 @@ class PairSettings:
     """What the synthetic pairs look like."""
 
     sizes: tuple[tuple[int, int], ...] = ((192, 192), (160, 224), (224, 160))  # H, W; one a batch
-    batch: int = 8  # pairs in a batch
+    batch: int = 8  # pairs in a batch of the first size; another size gets about as many pixels
     scenes: float = 0.2  # share of ray-cast scenes; the others are layered planes
     negatives: float = 0.05  # share of pairs that show different things
     easy: float = 0.3  # difficulty of the first batch; the last of the ramp has 1
@@ -62,6 +63,7 @@ class PairBatches(Dataset[Batch]):
         centre: where the middle of a coarse cell lies in it, in pixels.
         seed: first part of the seed of every batch.
         real: readers of labelled real pairs; a share of the pairs is drawn from them.
+        textures: images that serve, with the photographs, as surfaces of ray-cast scenes.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class PairBatches(Dataset[Batch]):
         centre: float,
         seed: int,
         real: Sequence[Callable[[], TwoView]] = (),
+        textures: Sequence[NDArray[np.uint8]] = (),
     ) -> None:
         self.photos = photos
+        self.surfaces = [*photos, *textures]
         self.real = real
         self.settings = settings
         self.centre = centre
@@ -83,7 +87,8 @@ class PairBatches(Dataset[Batch]):
         sizes = self.settings.sizes
         size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
         difficulty = self._difficulty(number)
-        views = [self._view(size, difficulty, generator) for _ in range(self.settings.batch)]
+        count = max(1, round(self.settings.batch * math.prod(sizes[0]) / math.prod(size)))
+        views = [self._view(size, difficulty, generator) for _ in range(count)]
         labels = [pair_labels(view, self.centre) for view in views]
         return Batch(
             image0=torch.stack([_grey(view.image0, difficulty, generator) for view in views]),
@@ -108,7 +113,7 @@ class PairBatches(Dataset[Batch]):
         if draw < self.settings.negatives:
             return unrelated_pair(self.photos, size, generator)
         if draw < self.settings.negatives + self.settings.scenes:
-            return scene_pair(self.photos, size, generator, _scene_settings(difficulty))
+            return scene_pair(self.surfaces, size, generator, _scene_settings(difficulty))
         return layered_pair(self.photos, size, generator, _layered_settings(difficulty))
 
 

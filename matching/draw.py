@@ -12,9 +12,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from matching.atomic import replacing, writable
+from data_scripts.atomic import replacing, writable
+from data_scripts.given_images import Image, as_rgb8
 from matching.attention_view import AttentionTrace
-from matching.images import Image, as_rgb8
 from matching.matches import Matches
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")

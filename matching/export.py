@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matching.atomic import replacing, writable
+from data_scripts.atomic import replacing, writable
 from matching.matches import Matches
 
 COLUMNS = ("x0", "y0", "x1", "y1", "confidence")  # of the CSV table

@@ -5,6 +5,7 @@ squared error weighted by the inverse spread of the heat map (LoFTR, same sectio
 negative log-likelihood of a Laplace distribution, so that its spread is an expected error.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from matching.refine import REACH, Refined
 
 ALPHA, GAMMA = 0.25, 2.0
 CONFIDENCE_FLOOR = 1e-6  # log(1 - p) of a certain match would be infinite
+UNLIKELY = 1e-3  # a wrong pair's cost is about p^3: below this a million of them weigh nothing
 FAR = 4.0  # errors in cells beyond this count no more
 
 
@@ -30,18 +32,19 @@ def coarse_loss(log_confidence: Tensor, partner: Tensor) -> Tensor:
     """Focal loss of log confidences (B, L, S) against partner cells (B, L), -1 = none.
 
     Positives are averaged; negatives are summed over all other cell pairs and divided by the number
-    of positives, since a mean over millions of certain pairs would make them vanish.
+    of positives, since a mean over millions of certain pairs would make them vanish. Pairs under
+    `UNLIKELY` cost nothing, which spares most of the work on the (L, S) matrix.
     """
     pair, cell0 = torch.where(partner >= 0)
     cell1 = partner[pair, cell0]
     positive = log_confidence[pair, cell0, cell1]
     count = max(len(pair), 1)
     gain = -ALPHA * ((1 - positive.exp()) ** GAMMA * positive).sum() / count
-    confidence = log_confidence.exp().clamp(max=1 - CONFIDENCE_FLOOR)
+    likely = log_confidence.detach() > math.log(UNLIKELY)
+    likely[pair, cell0, cell1] = False
+    confidence = log_confidence[likely].exp().clamp(max=1 - CONFIDENCE_FLOOR)
     cost = -confidence.square() * torch.log1p(-confidence)
-    is_negative = torch.ones_like(cost, dtype=torch.bool)
-    is_negative[pair, cell0, cell1] = False
-    return gain + (1 - ALPHA) * (cost * is_negative).sum() / count
+    return gain + (1 - ALPHA) * cost.sum() / count
 
 
 def fine_loss(found: Refined, target: Tensor, reach: float) -> FineLoss:

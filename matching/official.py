@@ -36,7 +36,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matching.checkpoint import check_finite, check_is_file, check_weights
+from data_scripts.weights_file import check_finite, check_is_file, check_weights
 from matching.config import PRESETS, MatcherConfig
 from matching.model import Matcher, build_matcher
 

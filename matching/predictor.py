@@ -1,6 +1,6 @@
 """The door for users: images in, matches in pixels of those images out.
 
-What an image may be is said in `matching.images`, how it is resized in `matching.resize`, how the network
+What an image may be is said in `data_scripts.given_images`, how it is resized in `matching.resize`, how the network
 runs on it in `matching.network`.
 """
 
@@ -13,14 +13,14 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from attention_ops.precision import chosen_device, fast_dtype
+from data_scripts.given_images import Image, Mask, as_grey, as_mask
 from matching.batches import attempt, equal_groups
 from matching.checkpoint import load_checkpoint
-from matching.images import Image, Mask, as_grey, as_mask
 from matching.matches import FailedPair, Matches
 from matching.model import Matcher
 from matching.network import ImageFeatures, Network
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions, check_rotations
-from matching.precision import chosen_device, fast_dtype
 from matching.resize import PreparedImage, prepare
 
 __all__ = ["FailedPair", "ImageFeatures", "MatchPredictor", "Matches", "load_predictor"]

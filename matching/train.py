@@ -22,18 +22,18 @@ from tqdm import tqdm
 
 from attention_ops.cpu import has_fast_bfloat16
 from data_scripts.photos import PhotoFolder
-from matching.checkpoint import load_checkpoint, save_checkpoint
-from matching.config import PRESETS
-from matching.data import Batch, PairBatches, PairSettings, batches_from
-from matching.model import Matcher, build_matcher
-from matching.real_pairs import real_pairs
-from matching.train_state import (
+from data_scripts.train_state import (
     TrainState,
     average_gradients,
     join_processes,
     load_state,
     save_state,
 )
+from matching.checkpoint import load_checkpoint, save_checkpoint
+from matching.config import PRESETS
+from matching.data import Batch, PairBatches, PairSettings, batches_from
+from matching.model import Matcher, build_matcher
+from matching.real_pairs import real_pairs
 from matching.train_step import StepReport, step_loss
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class TrainSettings:
 
     Attributes:
         photos: folder of photographs, searched recursively.
+        textures: folder of more images, for the surfaces of ray-cast scenes only.
         out: folder of the state, the weights and the log.
         preset: which matcher.
         start: weights to begin from (.safetensors of the same preset), where OUT holds no state.
@@ -59,6 +60,7 @@ class TrainSettings:
     """
 
     photos: Annotated[Path, tyro.conf.arg(aliases=("-p",))]
+    textures: Path | None = None
     out: Path = Path("out/train")
     preset: str = "small"
     start: Path | None = None
@@ -117,7 +119,8 @@ def train(settings: TrainSettings) -> Matcher:
     photos = PhotoFolder(settings.photos)
     kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
     real = real_pairs(settings.pairs.real)
-    data = PairBatches(kept, settings.pairs, matcher.cell_centre, settings.seed, real)
+    textures = PhotoFolder(settings.textures) if settings.textures else ()
+    data = PairBatches(kept, settings.pairs, matcher.cell_centre, settings.seed, real, textures)
     start, stop = state.step * world + rank, settings.steps * world
     batches = batches_from(data, start, stop, world, settings.workers)
     if rank == 0:
@@ -133,7 +136,7 @@ def train(settings: TrainSettings) -> Matcher:
 
 def _run(
     settings: TrainSettings,
-    state: TrainState,
+    state: TrainState[Matcher],
     batches: Iterator[Batch],
     checks: list[Batch],
     world: int,
@@ -164,18 +167,20 @@ def _run(
     bar.close()
 
 
-def _step(settings: TrainSettings, state: TrainState, batch: Batch, world: int) -> StepReport:
+def _step(
+    settings: TrainSettings, state: TrainState[Matcher], batch: Batch, world: int
+) -> StepReport:
     """One optimiser step; left out, and counted, where a gradient is not finite."""
     generator = torch.Generator().manual_seed((settings.seed << 32) + state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(settings, state.step)
-    state.matcher.train()
+    state.network.train()
     with torch.autocast(batch.image0.device.type, torch.bfloat16, _fast_bfloat16(batch.image0)):
-        loss, report = step_loss(state.matcher, batch, generator)
+        loss, report = step_loss(state.network, batch, generator)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    average_gradients(state.matcher, world)
-    norm = torch.nn.utils.clip_grad_norm_(state.matcher.parameters(), settings.clip)
+    average_gradients(state.network, world)
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
     if torch.isfinite(norm):
         state.optimiser.step()
     else:
@@ -198,7 +203,7 @@ def _fast_bfloat16(image: Tensor) -> bool:
     return image.is_cuda or has_fast_bfloat16()
 
 
-def _validate(settings: TrainSettings, state: TrainState, checks: list[Batch]) -> None:
+def _validate(settings: TrainSettings, state: TrainState[Matcher], checks: list[Batch]) -> None:
     """Scores the averaged weights, appends a line to OUT/log.jsonl and writes the weights."""
     generator = torch.Generator().manual_seed(VALIDATION_SEED)
     with torch.no_grad():

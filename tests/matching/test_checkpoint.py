@@ -8,9 +8,10 @@ import torch
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from matching.checkpoint import load_checkpoint, read_card, save_checkpoint
+from data_scripts.config_json import config_to_json
+from data_scripts.weights_file import read_card
+from matching.checkpoint import load_checkpoint, save_checkpoint
 from matching.config import CoarseConfig, FineConfig, MatcherConfig, TrunkConfig
-from matching.config_json import config_to_json
 from matching.model import build_matcher
 
 TINY = MatcherConfig(
@@ -34,7 +35,7 @@ def saved(tmp_path):
 def rewrite(path, change_weights=None, change_saved=None):
     """Writes a checkpoint again with other weights or another JSON entry."""
     weights = load_file(path)
-    config, card = read_card(path)
+    config, card = read_card(path, MatcherConfig)
     entry = {"format": 1, "config": config_to_json(config), "card": card}
     if change_weights:
         change_weights(weights)
@@ -98,7 +99,7 @@ def test_half_precision_is_for_matrices_and_kernels_only(saved, tmp_path):
 def test_a_card_may_hold_numbers_that_json_does_not_know(saved):
     path, matcher = saved
     save_checkpoint(path, matcher, TINY, {"loss": float("nan"), "rest": [1.5, float("inf")]})
-    assert read_card(path)[1] == {"loss": None, "rest": [1.5, None]}
+    assert read_card(path, MatcherConfig)[1] == {"loss": None, "rest": [1.5, None]}
 
 
 def test_a_card_that_is_no_json_is_refused(saved):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from matching.image_files import read_image
-from matching.images import as_grey
+from data_scripts.given_images import as_grey
+from data_scripts.image_files import read_image
 from matching.predictor import MatchPredictor
 from tests.matching.patch_matcher import PatchMatcher
 

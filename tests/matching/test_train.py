@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.train_state import TrainState, load_state, save_state
 from matching import train as training
-from matching.train_state import TrainState, load_state, save_state
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from matching.image_files import MAX_PIXELS, read_image
-from matching.images import as_grey, as_mask, as_rgb8
+from data_scripts.given_images import as_grey, as_mask, as_rgb8
+from data_scripts.image_files import MAX_PIXELS, read_image
 
 GREY = np.arange(20, dtype=np.uint8).reshape(4, 5)
 COLOUR = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)

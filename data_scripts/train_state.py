@@ -7,41 +7,43 @@ import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from matching.model import Matcher
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
-class TrainState:
+class TrainState(Generic[Network]):
     """The changing parts of a run."""
 
-    matcher: Matcher
-    average: Matcher  # moving average of `matcher`, what is validated and shipped
+    network: Network
+    average: Network  # moving average of `network`, what is validated and shipped
     optimiser: torch.optim.Optimizer
     step: int = 0
     skipped: int = 0  # steps left out because a gradient was not finite
 
     @classmethod
-    def fresh(cls, matcher: Matcher, learning_rate: float, weight_decay: float) -> "TrainState":
+    def fresh(
+        cls, network: Network, learning_rate: float, weight_decay: float
+    ) -> "TrainState[Network]":
         """A run at its start; norms, biases and single numbers are not decayed."""
-        decayed = [p for p in matcher.parameters() if p.dim() > 1]
-        free = [p for p in matcher.parameters() if p.dim() <= 1]
+        decayed = [p for p in network.parameters() if p.dim() > 1]
+        free = [p for p in network.parameters() if p.dim() <= 1]
         groups: list[dict[str, Any]] = [
             {"params": decayed, "weight_decay": weight_decay},
             {"params": free},
         ]
         optimiser = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.0)
-        return cls(matcher, copy.deepcopy(matcher).eval().requires_grad_(False), optimiser)
+        return cls(network, copy.deepcopy(network).eval().requires_grad_(False), optimiser)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Moves the average towards the weights; early on it follows them more closely."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
-        ours = self.matcher.state_dict()
+        ours = self.network.state_dict()
         for name, value in self.average.state_dict().items():
             if value.is_floating_point():
                 value.lerp_(ours[name], 1 - decay)
@@ -49,12 +51,12 @@ class TrainState:
                 value.copy_(ours[name])
 
 
-def save_state(path: Path, state: TrainState) -> None:
+def save_state(path: Path, state: TrainState[Any]) -> None:
     """Writes everything a later run needs to go on."""
     temporary = path.with_suffix(".tmp")
     torch.save(
         {
-            "matcher": state.matcher.state_dict(),
+            "network": state.network.state_dict(),
             "average": state.average.state_dict(),
             "optimiser": state.optimiser.state_dict(),
             "step": state.step,
@@ -65,17 +67,17 @@ def save_state(path: Path, state: TrainState) -> None:
     temporary.replace(path)
 
 
-def load_state(path: Path, state: TrainState) -> bool:
+def load_state(path: Path, state: TrainState[Any]) -> bool:
     """Fills `state` from `path` if that is there; False if it is not.
 
     Raises:
-        ValueError: the file is of another matcher or broken.
+        ValueError: the file is of another network or broken.
     """
     if not path.exists():
         return False
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        state.matcher.load_state_dict(saved["matcher"])
+        state.network.load_state_dict(saved["network"])
         state.average.load_state_dict(saved["average"])
         state.optimiser.load_state_dict(saved["optimiser"])
     except (RuntimeError, KeyError, ValueError, EOFError) as error:

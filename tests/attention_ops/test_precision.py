@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from matching import precision
-from matching.precision import chosen_device, fast_dtype
+from attention_ops import precision
+from attention_ops.precision import chosen_device, fast_dtype
 
 
 @pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])

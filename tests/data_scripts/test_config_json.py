@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from data_scripts.config_json import config_from_json, config_to_json
 from matching.config import PRESETS, MatcherConfig
-from matching.config_json import config_from_json, config_to_json
 
 
 @pytest.mark.parametrize("preset", PRESETS)

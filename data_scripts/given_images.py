@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matching.image_files import read_image
+from data_scripts.image_files import read_image
 
 Image: TypeAlias = str | Path | np.ndarray | Tensor
 Mask: TypeAlias = np.ndarray | Tensor
