@@ -3,15 +3,21 @@
 from typing import Any
 
 from attention_ops._checks import check_choice
+from attention_ops.band import BandQuadtree
 from attention_ops.linear import LinearAttention
 from attention_ops.mechanism import Kind, Mechanism
 from attention_ops.quadtree import QuadtreeAttention
+from attention_ops.rows import RowLinear, RowQuadtree, RowSoftmax
 from attention_ops.softmax import SoftmaxAttention
 
 MECHANISMS: dict[str, type[Mechanism]] = {
     "softmax": SoftmaxAttention,
     "linear": LinearAttention,
     "quadtree": QuadtreeAttention,
+    "band_quadtree": BandQuadtree,
+    "row_softmax": RowSoftmax,
+    "row_linear": RowLinear,
+    "row_quadtree": RowQuadtree,
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU; (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
@@ -20,7 +20,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _conv(channels, channels)
+        self.first = conv_norm_relu(channels, channels)
         self.second = nn.Sequential(
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
         )
@@ -28,6 +28,18 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         return F.relu(x + self.second(self.first(x)), inplace=True)
+
+
+def slim_stages(widths: tuple[int, ...], blocks: tuple[int, ...]) -> nn.ModuleList:
+    """The stages of a slim trunk for a grey image: to 1/2, 1/4, ... with `widths` channels."""
+    half = nn.Sequential(
+        conv_norm_relu(1, widths[0] // 2, 4, 2), conv_norm_relu(widths[0] // 2, widths[0])
+    )
+    stages = nn.ModuleList()
+    for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        down = conv_norm_relu(widths[level - 1], width, 4, 2) if level else half
+        stages.append(nn.Sequential(down, *(ResidualBlock(width) for _ in range(count))))
+    return stages
 
 
 class SlimTrunk(nn.Module):
@@ -50,13 +62,7 @@ class SlimTrunk(nn.Module):
         fine_channels: int = 32,
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_conv(1, widths[0] // 2, 4, 2), _conv(widths[0] // 2, widths[0]))
-        self.stages = nn.ModuleList()
-        for level in range(4):
-            down = [_conv(widths[level - 1], widths[level], 4, 2)] if level else [self.stem]
-            body = [ResidualBlock(widths[level]) for _ in range(blocks[level])]
-            self.stages.append(nn.Sequential(*down, *body))
-        del self.stem  # it lives in stages[0]
+        self.stages = slim_stages(widths, blocks)
         self.sides = nn.ModuleList(
             nn.Conv2d(width, channels, 1)
             for width, channels in zip(
@@ -65,19 +71,19 @@ class SlimTrunk(nn.Module):
                 strict=True,
             )
         )
-        self.join8 = _conv(coarse_channels, coarse_channels)
+        self.join8 = conv_norm_relu(coarse_channels, coarse_channels)
         self.coarse = nn.Conv2d(coarse_channels, coarse_channels, 1)
         self.narrow = nn.Conv2d(coarse_channels, fine_channels, 1)
-        self.join4 = _conv(fine_channels, fine_channels)
-        self.join2 = _conv(fine_channels, fine_channels)
+        self.join4 = conv_norm_relu(fine_channels, fine_channels)
+        self.join2 = conv_norm_relu(fine_channels, fine_channels)
         self.fine = nn.Conv2d(fine_channels, fine_channels, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image (B, 1, H, W) -> coarse (B, C, H/8, W/8), fine (B, D, H/2, W/2)."""
         half, quarter, eighth, sixteenth = self._stages(image)
-        eighth = self.join8(_add_up(eighth, sixteenth))
-        quarter = self.join4(_add_up(quarter, self.narrow(eighth)))
-        half = self.join2(_add_up(half, quarter))
+        eighth = self.join8(add_up(eighth, sixteenth))
+        quarter = self.join4(add_up(quarter, self.narrow(eighth)))
+        half = self.join2(add_up(half, quarter))
         return self.coarse(eighth), self.fine(half)
 
     def _stages(self, image: Tensor) -> list[Tensor]:
@@ -89,6 +95,6 @@ class SlimTrunk(nn.Module):
         return levels
 
 
-def _add_up(fine: Tensor, coarse: Tensor) -> Tensor:
+def add_up(fine: Tensor, coarse: Tensor) -> Tensor:
     """`fine` (B, C, H, W) plus `coarse` (B, C, H/2, W/2) enlarged to it."""
     return fine + F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -134,25 +134,35 @@ def _with_soft_edges(image: Image, number: NDArray[np.int16]) -> Image:
 
 
 def _outline(corners: Array, camera: Camera) -> Array:
-    """The polygon (P, 2) px of world `corners` (4, 3), cut off behind the near plane."""
+    """The polygon (P, 2) px of world `corners` (4, 3), cut off near the camera and far outside."""
     points = corners @ camera.T_world_to_cam[:3, :3].T + camera.T_world_to_cam[:3, 3]
-    front = points[:, 2] >= NEAR_M
-    if not front.all():
-        points = _clip_near(points, front)
-    flat = points[:, :2] / points[:, 2:]
-    return np.clip(flat @ camera.K[:2, :2].T + camera.K[:2, 2], -FAR_PX, FAR_PX)
+    points = _clip(points, points[:, 2] - NEAR_M)
+    flat = _flat(points, camera)
+    if np.abs(flat).max(initial=0.0) <= FAR_PX:
+        return flat
+    for axis in (0, 1):
+        for sign in (1.0, -1.0):
+            points = _clip(points, FAR_PX * points[:, 2] - sign * (points @ camera.K[axis]))
+    return _flat(points, camera)
 
 
-def _clip_near(points: Array, front: NDArray[np.bool_]) -> Array:
-    """The polygon `points` (P, 3) in the camera frame without what lies behind the near plane."""
+def _flat(points: Array, camera: Camera) -> Array:
+    """Pixels (P, 2) of `points` (P, 3) in the camera frame."""
+    return points[:, :2] / points[:, 2:] @ camera.K[:2, :2].T + camera.K[:2, 2]
+
+
+def _clip(points: Array, inside: Array) -> Array:
+    """The polygon `points` (P, 3) cut to where `inside` (P,), linear in the points, is >= 0."""
+    if (inside >= 0).all():
+        return points
     kept = []
     for number, here in enumerate(points):
-        there = points[(number + 1) % len(points)]
-        if front[number]:
+        following = (number + 1) % len(points)
+        if inside[number] >= 0:
             kept.append(here)
-        if front[number] != front[(number + 1) % len(points)]:
-            share = (NEAR_M - here[2]) / (there[2] - here[2])
-            kept.append(here + share * (there - here))
+        if (inside[number] >= 0) != (inside[following] >= 0):
+            share = inside[number] / (inside[number] - inside[following])
+            kept.append(here + share * (points[following] - here))
     return np.stack(kept) if kept else np.zeros((0, 3))
 
 

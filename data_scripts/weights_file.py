@@ -135,6 +135,24 @@ def read_card(path: str | Path, kind: type[Config]) -> tuple[Config, dict[str, A
         raise ValueError(f"{path} must hold a valid config, got one where {error}") from error
 
 
+def find_weights(name_or_path: str | Path, shipped: Path) -> Path:
+    """The checkpoint file that a path, or a name of weights in the folder `shipped`, stands for.
+
+    Raises:
+        FileNotFoundError: neither.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    named = {weights.stem: weights for weights in sorted(shipped.glob("*.safetensors"))}
+    if str(name_or_path) in named:
+        return named[str(name_or_path)]
+    names = ", ".join(named) or "none in this checkout"
+    raise FileNotFoundError(
+        f"{name_or_path}: no such weights; give a checkpoint file or a shipped name ({names})"
+    )
+
+
 def check_is_file(path: Path) -> None:
     """Raises FileNotFoundError if nothing is at `path`, ValueError if it is no file."""
     if not path.exists():

@@ -44,22 +44,21 @@ def find_method(name: str) -> Method:
         FileNotFoundError: no such method, or no such checkpoint.
     """
     if name in BASELINES:
-        identity = f"{name} {_digest([Path(__file__).with_name('baselines.py')])}"
+        identity = f"{name} {digest([Path(__file__).with_name('baselines.py')])}"
         return Method(name, identity, BASELINES[name])
     path = weights_path(name)
-    identity = f"{path.stem} {_digest([path])} code {_digest(_sources())}"
+    identity = f"{path.stem} {digest([path])} code {digest(sources('attention_ops', 'matching'))}"
     return Method(path.stem, identity, lambda: load_predictor(path, long_side=None))
 
 
-def _sources() -> list[Path]:
-    """The source files that decide what our matcher predicts."""
-    folders = [ROOT / "attention_ops", ROOT / "matching"]
-    return sorted(file for folder in folders for file in folder.rglob("*.py"))
+def sources(*packages: str) -> list[Path]:
+    """The source files of the packages that decide what a network of ours predicts."""
+    return sorted(file for package in packages for file in (ROOT / package).rglob("*.py"))
 
 
-def _digest(paths: list[Path]) -> str:
+def digest(paths: list[Path]) -> str:
     """Twelve hexadecimal digits that stand for the contents of the files."""
-    digest = hashlib.sha256()
+    contents = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+        contents.update(path.read_bytes())
+    return contents.hexdigest()[:12]

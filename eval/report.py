@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,24 +60,41 @@ def notes(results: Sequence[Result]) -> list[str]:
 
 def text_table(results: Sequence[Result]) -> Table:
     """The results as a table for a terminal."""
-    table = Table(caption="\n".join(notes(results)), caption_justify="left")
-    for heading in headings():
-        table.add_column(heading, no_wrap=True)
-    for result in results:
-        table.add_row(*row(result))
-    return table
+    return terminal_table(headings(), map(row, results), notes(results))
 
 
 def markdown_table(results: Sequence[Result]) -> str:
     """The results as a table in Markdown."""
-    lines = [headings(), ["---"] * len(headings()), *(row(result) for result in results)]
+    return markdown(headings(), map(row, results), notes(results))
+
+
+def terminal_table(
+    names: Sequence[str], rows: Iterable[Sequence[str]], remarks: Sequence[str]
+) -> Table:
+    """Cells under the names of their columns, with remarks below, for a terminal."""
+    table = Table(caption="\n".join(remarks), caption_justify="left")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def markdown(names: Sequence[str], rows: Iterable[Sequence[str]], remarks: Sequence[str]) -> str:
+    """The same in Markdown."""
+    lines = [names, ["---"] * len(names), *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n".join([table, "", *(f"- {note}" for note in notes(results)), ""])
+    return "\n".join([table, "", *(f"- {remark}" for remark in remarks), ""])
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Writes every number and every setting behind it to `path`, whole or not at all."""
-    document = {"environment": environment(), "results": [_as_json(result) for result in results]}
+    write_document([_as_json(result) for result in results], path)
+
+
+def write_document(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Writes results as JSON with the machine and the versions that they come from."""
+    document = {"environment": environment(), "results": results}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
 
@@ -91,14 +108,14 @@ def _as_json(result: Result) -> dict[str, Any]:
         "estimator": asdict(result.estimator),
         "unit": result.benchmark.unit,
         **asdict(result.summary),
-        "scores": [_finite(asdict(score)) for score in result.scores],
+        "scores": [finite(asdict(score)) for score in result.scores],
     }
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with null for infinity, which JSON does not have."""
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with null for infinity and NaN, which JSON does not have."""
     return {
-        key: None if isinstance(value, float) and math.isinf(value) else value
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in values.items()
     }
 

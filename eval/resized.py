@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data_scripts.given_images import as_rgb8
 from data_scripts.image_files import read_image
-from matching.resize import fitted_size
+from data_scripts.shrink import fitted_size, shrink
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,7 @@ def read_resized(path: Path, long_side: int) -> ResizedImage:
     rgb = as_rgb8(read_image(path), str(path))
     H, W = rgb.shape[:2]
     height, width = fitted_size(H, W, long_side)
-    if (height, width) != (H, W):
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    return ResizedImage(rgb, (width / W, height / H))
+    return ResizedImage(shrink(rgb, height, width), (width / W, height / H))
 
 
 def resize_transform(scale: tuple[float, float]) -> np.ndarray:

@@ -1,23 +1,8 @@
-"""Many pairs: which of them can run together, and what happens to those that fail."""
+"""Many pairs: which of them can run together."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
-from matching.matches import FailedPair
 from matching.resize import PreparedImage, turned_size
-
-T = TypeVar("T")
-FAILURES = (ValueError, TypeError, OSError, RuntimeError, MemoryError)  # of one pair, not of ours
-
-
-def attempt(make: Callable[[], T], record: bool) -> T | FailedPair:
-    """What `make` gives; its failure as a `FailedPair` if that is to be recorded, else raised."""
-    try:
-        return make()
-    except FAILURES as error:
-        if not record:
-            raise
-        return FailedPair(" ".join(str(error).split()) or type(error).__name__)
 
 
 def equal_groups(

@@ -5,14 +5,14 @@ seen, and the validation batches are the same for every run.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data_scripts.crop import random_crop
 from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
@@ -147,27 +147,3 @@ def _grey(image: Tensor, difficulty: float, generator: torch.Generator) -> Tenso
     """Image (3, H, W) after a photometric change, as grey (1, H, W)."""
     changed = photometric(image, generator, PhotometricSettings(strength=difficulty))
     return (changed * changed.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)
-
-
-def _start_worker(_: int) -> None:
-    """A loader's worker takes one thread: the training itself needs the others."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def batches_from(
-    dataset: PairBatches, start: int, stop: int, stride: int, workers: int
-) -> Iterator[Batch]:
-    """Batches number start, start + stride, ... below stop, made by `workers` processes."""
-    loader: DataLoader[Batch] = DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=range(start, stop, stride),
-        num_workers=workers,
-        worker_init_fn=_start_worker,
-        prefetch_factor=4 if workers else None,
-        multiprocessing_context="fork" if workers else None,
-    )
-    return iter(loader)

@@ -21,13 +21,6 @@ class Matches:
         return len(self.confidence)
 
 
-@dataclass(frozen=True)
-class FailedPair:
-    """Stands in the place of the matches of a pair that could not be matched."""
-
-    error: str  # one line: what was wanted, what came, what to do
-
-
 def best_of(matches: Matches, options: MatchOptions) -> Matches:
     """The matches that `options` let through; they are sorted already."""
     keep = np.flatnonzero(matches.confidence >= options.min_confidence)[: options.max_matches]

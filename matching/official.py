@@ -31,12 +31,12 @@ encoding, with which top-K, or indoors or outdoors: the caller's preset must. Re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from data_scripts.weights_file import check_finite, check_is_file, check_weights
+from data_scripts.torch_file import read_torch_weights
+from data_scripts.weights_file import check_finite, check_weights
 from matching.config import PRESETS, MatcherConfig
 from matching.model import Matcher, build_matcher
 
@@ -208,20 +208,7 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: nothing is at `path`.
         ValueError: the file is broken, or holds something else than tensors.
     """
-    path = Path(path)
-    check_is_file(path)
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # broken bytes make the unpickler raise exceptions of every kind
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"{path} must be a torch file of tensors, got one that does not read ({line}); if it "
-            "is whole and you trust it, save its 'state_dict' alone"
-        ) from error
-    weights = saved.get("state_dict", saved) if isinstance(saved, Mapping) else saved
-    if not isinstance(weights, Mapping) or not all(_is_weight(item) for item in weights.items()):
-        raise ValueError(f"{path} must map names to tensors, or hold 'state_dict' that does")
-    return {name.removeprefix(PREFIX): value for name, value in weights.items()}
+    return {name.removeprefix(PREFIX): value for name, value in read_torch_weights(path).items()}
 
 
 def _official_presets() -> list[str]:
@@ -251,7 +238,3 @@ def _prefix_of(name: str, table: Mapping[str, str]) -> str | None:
 def _is_convolution(official: str) -> bool:
     """Whether this weight of ours, of a linear layer, is officially a 1x1 convolution's."""
     return ".attn." in official and official.endswith("_proj.weight")
-
-
-def _is_weight(item: tuple[Any, Any]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)

@@ -14,10 +14,12 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from attention_ops.precision import chosen_device, fast_dtype
+from data_scripts.attempts import FailedPair, attempt
 from data_scripts.given_images import Image, Mask, as_grey, as_mask
-from matching.batches import attempt, equal_groups
+from data_scripts.weights_file import find_weights
+from matching.batches import equal_groups
 from matching.checkpoint import load_checkpoint
-from matching.matches import FailedPair, Matches
+from matching.matches import Matches
 from matching.model import Matcher
 from matching.network import ImageFeatures, Network
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions, check_rotations
@@ -226,13 +228,4 @@ def load_predictor(
 
 def weights_path(name_or_path: str | Path) -> Path:
     """The checkpoint file that a name of shipped weights, or a path, stands for."""
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    shipped = {weights.stem: weights for weights in sorted(WEIGHTS.glob("*.safetensors"))}
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    names = ", ".join(shipped) or "none in this checkout"
-    raise FileNotFoundError(
-        f"{name_or_path}: no such weights; give a checkpoint file or a shipped name ({names})"
-    )
+    return find_weights(name_or_path, WEIGHTS)

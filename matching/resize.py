@@ -6,8 +6,9 @@ centre of the top-left pixel at (0, 0); knows nothing of networks beyond "sides 
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+from data_scripts.shrink import fitted_size, shrink
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,6 @@ class PreparedImage:
     mask: np.ndarray | None  # (h, w) bool, True = use; None: use all
     size: tuple[int, int]  # (H, W) as given
     given_mask: np.ndarray | None  # (H, W) bool, at the size as given
-
-
-def fitted_size(height: int, width: int, long_side: int | None) -> tuple[int, int]:
-    """Height and width after shrinking the longer side to `long_side`; never larger, never below 1."""
-    if long_side is None or max(height, width) <= long_side:
-        return height, width
-    scale = long_side / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def prepare(grey: np.ndarray, mask: np.ndarray | None, long_side: int | None) -> PreparedImage:
@@ -41,14 +34,8 @@ def prepare(grey: np.ndarray, mask: np.ndarray | None, long_side: int | None) ->
     shrunk_mask = mask
     if mask is not None:
         grey = np.where(mask, grey, grey[mask].mean() if mask.any() else 0).astype(np.float32)
-        shrunk_mask = _shrink(mask.astype(np.float32), height, width) >= 0.5
-    return PreparedImage(_shrink(grey, height, width), shrunk_mask, (H, W), mask)
-
-
-def _shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    if image.shape == (height, width):
-        return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        shrunk_mask = shrink(mask.astype(np.float32), height, width) >= 0.5
+    return PreparedImage(shrink(grey, height, width), shrunk_mask, (H, W), mask)
 
 
 def turned_size(image: PreparedImage, turn_deg: int, multiple: int) -> tuple[int, int, bool]:

@@ -46,6 +46,16 @@ def test_every_pixel_agrees_with_a_single_ray():
     assert len(np.unique(cast(surfaces, view).number)) >= 4
 
 
+def test_outlines_that_reach_far_out_of_the_image_keep_their_edges():
+    # cut off just before the camera, the corner of this floor lies 27000 pixels to the right
+    floor = replace(FLOOR, origin=np.array([-0.5, 1, -1.0]), extent=(2.5, 7.0))
+    view = camera(size=(480, 768))
+    hit = cast([floor], view).number.ravel() >= 0
+    want = np.isfinite(cast_coarse(Rectangles.of([floor]), view, grid(view.size)))
+    assert 0.1 < want.mean() < 0.9
+    assert (hit == want).mean() > 0.995
+
+
 def test_the_nearer_surface_hides_the_other_whatever_the_order():
     near = replace(WALL, origin=np.array([0.5, -0.5, 2]), extent=(1.0, 1.0))
     for surfaces in ([WALL, near], [near, WALL]):

@@ -1,8 +1,6 @@
 import numpy as np
-import pytest
 
-from matching.batches import attempt, equal_groups
-from matching.matches import FailedPair
+from matching.batches import equal_groups
 from matching.resize import prepare
 
 
@@ -23,14 +21,3 @@ def test_only_pairs_of_equal_padded_sizes_and_masks_run_together():
     ]
     groups = list(equal_groups(pairs, 16, batch_size=2))
     assert sorted(groups) == [[0, 2], [1, 3], [4], [5]]  # a padded image has a mask as well
-
-
-def fail():
-    raise ValueError("wanted this,\n  got that")
-
-
-def test_a_recorded_failure_keeps_its_words_in_one_line():
-    assert attempt(fail, record=True) == FailedPair("wanted this, got that")
-    assert attempt(lambda: 3, record=True) == 3
-    with pytest.raises(ValueError, match="wanted this"):
-        attempt(fail, record=False)

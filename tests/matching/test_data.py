@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from matching.data import PairBatches, PairSettings, batches_from
+from data_scripts.train_loop import batches_from
+from matching.data import PairBatches, PairSettings
 
 
 @pytest.fixture

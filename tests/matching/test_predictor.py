@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from matching.matches import FailedPair
+from data_scripts.attempts import FailedPair
 from matching.predictor import MatchPredictor, load_predictor
 from tests.matching.patch_matcher import PatchMatcher
 

@@ -3,7 +3,6 @@ import pytest
 
 from matching.options import QUARTER_TURNS
 from matching.resize import (
-    fitted_size,
     prepare,
     to_given_pixels,
     to_network_pixels,
@@ -11,21 +10,6 @@ from matching.resize import (
     turned_size,
     usable,
 )
-
-
-@pytest.mark.parametrize(
-    ("size", "long_side", "want"),
-    [
-        ((683, 1024), 800, (534, 800)),  # 683 * 800 / 1024 = 533.6
-        ((1024, 683), 800, (800, 534)),
-        ((600, 800), 800, (600, 800)),
-        ((10, 20), 800, (10, 20)),  # never enlarged
-        ((2, 9000), 100, (1, 100)),  # never below one pixel
-        ((5000, 7000), None, (5000, 7000)),
-    ],
-)
-def test_the_longer_side_is_shrunk_to_the_limit(size, long_side, want):
-    assert fitted_size(*size, long_side) == want
 
 
 def test_shrinking_averages_areas():

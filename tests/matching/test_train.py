@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.train_loop import learning_rate
 from data_scripts.train_state import TrainState, load_state, save_state
 from matching import train as training
 
@@ -64,7 +65,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(arguments, tmp_path):
     training.main([*parts, "--steps=4"])
     got = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
     assert got["step"] == 4
-    torch.testing.assert_close(got["matcher"], want["matcher"])
+    torch.testing.assert_close(got["network"], want["network"])
 
 
 def test_a_state_of_another_matcher_is_refused_by_name(tmp_path):
@@ -86,7 +87,7 @@ def test_the_learning_rate_rises_stays_and_falls():
     settings = training.TrainSettings(
         photos="x", steps=100, warmup=10, cooldown=20, learning_rate=1.0
     )
-    rates = [training.learning_rate(settings, step) for step in (0, 9, 50, 90, 99)]
+    rates = [learning_rate(settings, step) for step in (0, 9, 50, 90, 99)]
     assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
 
 
@@ -100,4 +101,4 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(arguments, tmp_p
     training.main([*arguments, "--steps=2"])
     saved = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
     assert saved["skipped"] == 2
-    assert all(torch.isfinite(value).all() for value in saved["matcher"].values())
+    assert all(torch.isfinite(value).all() for value in saved["network"].values())

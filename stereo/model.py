@@ -1,0 +1,174 @@
+"""The stereo network of quadview: trunk, two-view transformer along rows, transport, refinement.
+
+The pipeline is STTR's (Li et al., ICCV 2021) with QuadTree attention on the tree of each row (Tang et al.,
+ICLR 2022) and, in place of its context adjustment, a recurrent refinement (Lipson et al. 2021). The
+official STTR networks are in `stereo.sttr`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attention_ops import build_attention
+from attention_ops.quarter_trunk import QuarterTrunk
+from attention_ops.two_view import QuadtreeBlock, TwoViewTransformer
+from stereo.config import RowsConfig, StereoConfig
+from stereo.output import StereoOutput
+from stereo.refine import Refinement, Refiner
+from stereo.regression import regress_rows
+from stereo.transport import sinkhorn
+
+STRIDE = 4  # pixels of a cell
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
+DEVIATION_FLOOR = 1e-3  # an image of one colour would divide by zero
+WINDOW = 2  # cells each way round the best match whose expectation is the first estimate
+FORBIDDEN = -1e4  # score of a right cell that lies further right than the left one
+
+
+@dataclass(frozen=True)
+class StereoSteps:
+    """Everything that training looks at."""
+
+    assignment: (
+        Tensor  # (B, H/4, W/4 + 1, W/4 + 1) shares of the transport; the last is the dustbin
+    )
+    coarse_disparity: Tensor  # (B, H/4, W/4) first estimate, px
+    refinement: Refinement
+
+
+class StereoNetwork(nn.Module):
+    """Disparity of a rectified pair; see `build_stereo` for the settings.
+
+    Args:
+        trunk: grey image (B, 1, H, W) -> (B, C, H/4, W/4).
+        transformer: updates both maps, each row from the same row.
+        refiner: from the first estimate to the answer.
+        channels: C.
+        transport_steps: Sinkhorn iterations.
+    """
+
+    size_multiple = QuarterTrunk.size_multiple
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        transformer: TwoViewTransformer,
+        refiner: Refiner,
+        channels: int,
+        transport_steps: int,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.transformer = transformer
+        self.refiner = refiner
+        self.project = nn.Conv2d(channels, channels, 1)
+        self.transport_steps = transport_steps
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.dustbin = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, left: Tensor, right: Tensor) -> StereoOutput:
+        """Left and right (B, 3, H, W) RGB in [0, 1], sides multiples of `size_multiple`.
+
+        Raises:
+            ValueError: other shapes.
+        """
+        refinement = self.steps(left, right).refinement
+        return StereoOutput(
+            disparity=refinement.disparity[-1].clamp_min(0),
+            occlusion=refinement.occlusion_logit.sigmoid(),
+            confidence=confidence(refinement.log_spread),
+        )
+
+    def steps(self, left: Tensor, right: Tensor) -> StereoSteps:
+        """The same with what lies on the way."""
+        self._check(left, right)
+        both = standardised(torch.cat([left, right]))
+        features = self.trunk(both.contiguous(memory_format=torch.channels_last))
+        left_map, right_map = self.transformer(*features.chunk(2))
+        scores = self._scores(left_map, right_map)
+        assignment = self._transport(scores)
+        found = regress_rows(assignment.flatten(0, 1), WINDOW)
+        rows = scores.shape[1]
+        disp, mass = (value.unflatten(0, (-1, rows)) for value in (found.disparity, found.mass))
+        refinement = self.refiner(left_map, scores, disp[:, None], mass[:, None])
+        return StereoSteps(assignment, STRIDE * disp, refinement)
+
+    def _check(self, left: Tensor, right: Tensor) -> None:
+        if left.dim() != 4 or left.shape[1] != 3 or left.shape != right.shape:
+            raise ValueError(
+                f"left and right must be (B, 3, H, W) and alike, got {tuple(left.shape)} and "
+                f"{tuple(right.shape)}"
+            )
+        H, W = left.shape[-2:]
+        if H % self.size_multiple or W % self.size_multiple or not H * W:
+            raise ValueError(
+                f"left must have sides that are multiples of {self.size_multiple}, got {H} x {W}; "
+                "pad it, or use stereo.load_predictor"
+            )
+
+    def _scores(self, left_map: Tensor, right_map: Tensor) -> Tensor:
+        """Similarity (B, H/4, W/4, W/4) of every left cell with every right cell of its row."""
+        wide = torch.promote_types(left_map.dtype, torch.float32)
+        with torch.autocast(left_map.device.type, enabled=False):
+            left_unit, right_unit = (
+                F.normalize(self.project(feature.to(wide)), dim=1).permute(0, 2, 3, 1)
+                for feature in (left_map, right_map)
+            )
+            return self.log_scale.exp() * left_unit @ right_unit.mT
+
+    def _transport(self, scores: Tensor) -> Tensor:
+        """Shares (B, H/4, W/4 + 1, W/4 + 1); a left cell never goes to one further right."""
+        W = scores.shape[-1]
+        column = torch.arange(W, device=scores.device)
+        further = column > column[:, None]
+        logits = scores.masked_fill(further, FORBIDDEN).flatten(0, 1)
+        shares = sinkhorn(logits, self.dustbin, self.transport_steps)
+        return shares.unflatten(0, scores.shape[:2])
+
+
+def standardised(image: Tensor) -> Tensor:
+    """Grey (B, 1, H, W) with mean 0 and deviation 1 of an RGB image (B, 3, H, W)."""
+    weights = image.new_tensor(GREY)[:, None, None]
+    grey = (image * weights).sum(1, keepdim=True)
+    deviation, mean = torch.std_mean(grey, (1, 2, 3), correction=0, keepdim=True)
+    return (grey - mean) / (deviation + DEVIATION_FLOOR)
+
+
+def confidence(log_spread: Tensor) -> Tensor:
+    """Chance that the disparity is right to 1 px, if errors are Laplacian with this log spread."""
+    return -torch.expm1(-torch.exp(-log_spread))
+
+
+def build_stereo(config: StereoConfig) -> nn.Module:
+    """The network that `config` describes, with fresh weights; called as network(left, right)."""
+    if config.network != "rows":
+        from stereo.sttr import SttrNetwork
+
+        return SttrNetwork(light=config.network == "sttr_light")
+    rows, refine = config.rows, config.refine
+    layers = [_build_layer(rows, kind) for kind in rows.kinds]
+    return StereoNetwork(
+        trunk=QuarterTrunk(config.trunk.widths, config.trunk.blocks, rows.channels),
+        transformer=TwoViewTransformer(layers, rows.kinds),
+        refiner=Refiner(
+            rows.channels, refine.hidden, refine.iterations, refine.radius, refine.scales
+        ),
+        channels=rows.channels,
+        transport_steps=refine.transport_steps,
+    )
+
+
+def _build_layer(config: RowsConfig, kind: str) -> nn.Module:
+    """One encoder layer of the two-view transformer."""
+    settings: dict[str, Any] = {}
+    if config.attention.endswith("quadtree"):
+        settings["topk"] = config.topk
+    if config.attention == "row_quadtree":
+        settings["fan_out"] = config.fan_out
+    if config.attention == "band_quadtree":
+        settings["band"] = config.band
+    attention = build_attention(config.attention, config.channels, config.heads, kind, **settings)  # type: ignore[arg-type]
+    return QuadtreeBlock(attention, config.channels, config.mlp_ratio)
