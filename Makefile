@@ -22,6 +22,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-demo
 	$(PY) -m attention_ops bench
+	$(PY) -m attention_ops bench-rows
 
 clean:
 	rm -rf out build *.egg-info

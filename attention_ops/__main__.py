@@ -1,6 +1,6 @@
 """`python -m attention_ops`: which backends are here and why not the others.
 
-`build` compiles the native one, `bench` measures it against others.
+`build` compiles the native one, `bench` measures it against others, `bench-rows` along rows.
 """
 
 import argparse
@@ -10,7 +10,11 @@ from collections.abc import Sequence
 
 from attention_ops.backends import backends, current_backend
 
-COMMANDS = {"build": "attention_ops.build", "bench": "attention_ops.bench"}
+COMMANDS = {
+    "build": "attention_ops.build",
+    "bench": "attention_ops.bench",
+    "bench-rows": "attention_ops.bench_rows",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,9 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line without a command; a command reads the rest itself."""
     parser = argparse.ArgumentParser(prog="python -m attention_ops", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="[build | bench]")
+    commands = parser.add_subparsers(dest="command", metavar="[build | bench | bench-rows]")
     commands.add_parser("build", help="compile the native backend for this machine")
     commands.add_parser("bench", help="time and memory of the ops as ratios")
+    commands.add_parser("bench-rows", help="the same of attention along rows")
     return parser.parse_args(argv)
 
 

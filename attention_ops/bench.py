@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each contender")
     repeats = parser.parse_args(argv).repeats
     if native.LOAD_ERROR is not None:
-        _say(f"native backend: {native.LOAD_ERROR}")
+        say(f"native backend: {native.LOAD_ERROR}")
         return 1
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -49,18 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bench(repeats: int) -> None:
-    _say(f"{_processor()}, {native.instruction_set()}, 1 thread, torch {torch.__version__}")
+    say(f"{_processor()}, {native.instruction_set()}, 1 thread, torch {torch.__version__}")
     matrix = torch.randn(1024, 1024)
     sgemm = 2 * 1024**3 / cpu_times({"sgemm": lambda: matrix @ matrix}, repeats)["sgemm"]
-    _say(f"sgemm reaches {sgemm / 1e9:.0f} GFLOP/s")
+    say(f"sgemm reaches {sgemm / 1e9:.0f} GFLOP/s")
     for name, parents, topk, selected in FINE_CASES:
         for spread in ("scattered", "local"):
-            _say(f"\nfine level, {name}, {topk} parents per query, {spread}")
+            say(f"\nfine level, {name}, {topk} parents per query, {spread}")
             _print_fine(parents, topk, selected, spread == "local", repeats, sgemm)
     H, W = MODULE_MAP
-    _say(f"\nwhole attention, {W} x {H} tokens, top-K {MODULE_TOPK}, forward")
+    say(f"\nwhole attention, {W} x {H} tokens, top-K {MODULE_TOPK}, forward")
     _print_module(repeats)
-    _say(f"\none call on a handful of tokens: {_call_overhead() * 1e6:.0f} us")
+    say(f"\none call on a handful of tokens: {_call_overhead() * 1e6:.0f} us")
 
 
 def cpu_times(contenders: Contenders, repeats: int) -> dict[str, float]:
@@ -148,14 +148,14 @@ def _print_fine(
     gathered = 8 * index.numel() * CHILDREN * CHANNELS_PER_HEAD
     slab = torch.randn(2 * k[0, 0].numel())
     reading = 4 * slab.numel() / cpu_times({"read": lambda: slab @ slab}, 9)["read"]
-    _say(f"  reading a head's {4 * slab.numel() / 1e6:.1f} MB in order: {reading / 1e9:.0f} GB/s")
+    say(f"  reading a head's {4 * slab.numel() / 1e6:.1f} MB in order: {reading / 1e9:.0f} GB/s")
     for name, taken in seconds.items():
         scale = 2.5 if "backward" in name else 1.0  # 5 products against 2
         note = f"{seconds['official formulation'] / taken:6.1f} x official"
         if "backward" in name:
             note = f"{seconds['portable backward'] / taken:6.1f} x portable"
         rate, read = 2 * scale * product / taken, scale * gathered / taken
-        _say(
+        say(
             f"  {name:22s}{taken * 1e3:9.2f} ms  {note:18s}{rate / 1e9:6.1f} GFLOP/s ="
             f"{rate / sgemm:4.0%} of sgemm {read / 1e9:6.1f} GB/s ={read / reading:5.0%} of reading"
         )
@@ -185,7 +185,7 @@ def _print_module(repeats: int) -> None:
     }
     seconds = cpu_times(contenders, repeats)
     for name, run in contenders.items():
-        _say(
+        say(
             f"  {name:24s}{seconds[name] * 1e3:9.2f} ms  {seconds['SDPA'] / seconds[name]:6.1f} x "
             f"SDPA  {seconds['LoFTR linear'] / seconds[name]:6.2f} x linear"
             f"{peak_memory(run) / 1e6:9.1f} MB at the peak"
@@ -208,7 +208,7 @@ def _processor() -> str:
     return named[0] if named else platform.machine()
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Prints at once: a run takes minutes."""
     print(line, flush=True)  # noqa: T201
 

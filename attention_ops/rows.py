@@ -126,9 +126,9 @@ class RowLinear(RowMechanism):
     ) -> Tensor:
         """See `RowMechanism.attend_lines`."""
         heads = (self.heads, -1)
-        lines = (cells.flatten(0, 1).unflatten(2, heads) for cells in (query, key, value))
+        q, k, v = (cells.flatten(0, 1).unflatten(2, heads) for cells in (query, key, value))
         key_mask = None if source_mask is None else source_mask.flatten(0, 1)
-        return linear_attention(*lines, key_mask).reshape(query.shape)
+        return linear_attention(q, k, v, key_mask).reshape(query.shape)
 
 
 class RowQuadtree(RowMechanism):

@@ -1,4 +1,4 @@
-"""`python -m eval.demo`: matches a real pair, draws it, and says how many matches are right.
+"""`python -m eval.demo`: matches a real pair and finds its disparity, draws both, says how right they are.
 
 The pair is the motorcycle of Middlebury 2014, which comes inside scikit-image with its disparity.
 """
@@ -13,17 +13,20 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+STEREO_WEIGHTS = Path(__file__).parents[1] / "stereo/weights/small.safetensors"
 RIGHT_PX = 2.0  # a match this close to the true one counts as right
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Matches the motorcycle pair and writes matches.png."""
+    """Matches the motorcycle pair and finds its disparity; writes matches.png and disparity.png."""
 
     method: Annotated[str, tyro.conf.arg(metavar="small|sift|PATH")] = "small"
     """As in python -m eval."""
+    stereo: Annotated[str, tyro.conf.arg(metavar="small|sgbm|PATH")] = "small"
+    """As in python -m eval stereo."""
     out: Path = Path("out")
-    """Folder for the picture; made where it is missing."""
+    """Folder for the pictures; made where it is missing."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ class DisparityCheck:
             f"{self.matches} matches; {self.known} of them at pixels of known disparity, "
             f"{share} of which within {RIGHT_PX:g} px of it"
         )
+
+
+@dataclass(frozen=True)
+class Motorcycle:
+    """The pair, and what is known of it."""
+
+    left: np.ndarray  # (500, 741, 3) uint8
+    right: np.ndarray  # (500, 741, 3) uint8
+    disp: np.ndarray  # (500, 741) px of the left image, not finite where unknown
 
 
 def check_disparity(kpts0: np.ndarray, kpts1: np.ndarray, disp: np.ndarray) -> DisparityCheck:
@@ -67,24 +79,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def demo(arguments: Arguments) -> str:
+    """Does all of it; what there is to say."""
+    pair = motorcycle()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    lines = [*show_matches(pair, arguments.method, arguments.out / "matches.png")]
+    if arguments.stereo == "small" and not STEREO_WEIGHTS.is_file():
+        return "\n".join(
+            [*lines, f"no disparity: {STEREO_WEIGHTS.name} of stereo is not shipped yet"]
+        )
+    lines += show_disparity(pair, arguments.stereo, arguments.out / "disparity.png")
+    return "\n".join(lines)
+
+
+def show_matches(pair: Motorcycle, name: str, picture: Path) -> list[str]:
     """Matches, draws and counts; what there is to say."""
     from eval.methods import find_method
+    from eval.rectification import check_rectification
     from matching.draw import draw_matches
 
-    left, right, disp = motorcycle()
-    matcher = find_method(arguments.method).load()
+    matcher = find_method(name).load()
     start = time.perf_counter()
-    matches = matcher.match(left, right)
+    matches = matcher.match(pair.left, pair.right)
     seconds = time.perf_counter() - start
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    picture = arguments.out / "matches.png"
-    draw_matches(left, right, matches, picture)
-    check = check_disparity(matches.kpts0, matches.kpts1, disp)
-    return f"motorcycle, {seconds:.2f} s: {check}\n{picture}"
+    draw_matches(pair.left, pair.right, matches, picture)
+    check = check_disparity(matches.kpts0, matches.kpts1, pair.disp)
+    rows = check_rectification(matches.kpts0, matches.kpts1)
+    return [f"motorcycle, {seconds:.2f} s: {check}", str(rows), str(picture)]
 
 
-def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left and right image (500, 741, 3) uint8 and disparity (500, 741) of the left one.
+def show_disparity(pair: Motorcycle, name: str, picture: Path) -> list[str]:
+    """Finds and draws the disparity, with its error; what there is to say."""
+    from eval.disparity import score_disparity
+    from eval.stereo_methods import find_stereo_method
+    from stereo.draw import draw_disparity
+
+    stereo = find_stereo_method(name).load()
+    start = time.perf_counter()
+    found = stereo.predict(pair.left, pair.right)
+    seconds = time.perf_counter() - start
+    draw_disparity(pair.left, found, picture, truth=pair.disp)
+    score = score_disparity(found.disparity, pair.disp, np.isfinite(pair.disp))
+    errors = f"mean error {score.epe:.2f} px, {100 * score.bad[1]:.1f} % above 2 px"
+    return [
+        f"disparity, {seconds:.2f} s: {errors}, on {score.pixels} known pixels, occluded ones too",
+        str(picture),
+    ]
+
+
+def motorcycle() -> Motorcycle:
+    """The pair of scikit-image.
 
     Raises:
         RuntimeError: scikit-image, which carries the pair, is not installed.
@@ -95,8 +138,7 @@ def motorcycle() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise RuntimeError(
             f"the demo wants scikit-image: pip install '.[demo]' ({error})"
         ) from error
-    left, right, disp = stereo_motorcycle()
-    return left, right, disp
+    return Motorcycle(*stereo_motorcycle())
 
 
 if __name__ == "__main__":

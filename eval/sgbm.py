@@ -27,8 +27,11 @@ class SgbmMatcher:
         """Disparity of two RGB images of equal size; occlusion is 1 where it was filled."""
         pair = as_rgb8(left, "left"), as_rgb8(right, "right")
         disparities = disparity_range(pair[0].shape[1])
-        wide = [_continued_left(image, disparities) for image in pair]
-        stored = _sgbm(disparities).compute(*wide)[:, disparities:]
+        columns = (
+            disparities + WINDOW
+        )  # OpenCV wants more columns than disparities and half a window
+        wide = [_continued_left(image, columns) for image in pair]
+        stored = _sgbm(disparities).compute(*wide)[:, columns:]
         found = stored > 0  # -16 says: no answer
         disp = fill_background(np.where(found, stored / np.float32(SCALE), np.nan))
         holes = (~found).astype(np.float32)

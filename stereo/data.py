@@ -77,8 +77,8 @@ class StereoBatches(Dataset[Batch]):
             pair = stereo_scene_pair(self.surfaces, size, generator)
         else:
             pair = stereo_layered_pair(self.photos, size, generator)
-        pair = stereo_photometric(pair, generator)
-        return flipped_and_swapped(pair) if draw[1] < 0.5 else pair
+        pair = flipped_and_swapped(pair) if draw[1] < 0.5 else pair
+        return stereo_photometric(pair, generator)
 
 
 def collated(pairs: Sequence[RectifiedPair]) -> Batch:

@@ -62,11 +62,11 @@ def transport_loss(assignment: Tensor, batch: Batch) -> Tensor:
     seen = known & ~occluded & (place >= 0)
     cells = assignment[:, :, :-1]
     # the last column has no right neighbour: its disparity is 0 and so is the neighbour's weight
-    near = [
+    here, right = (
         cells.gather(-1, (left + step).clamp(0, disp.shape[-1] - 1)[..., None])[..., 0]
         for step in (0, 1)
-    ]
-    matched = torch.lerp(*near, share)[seen]
+    )
+    matched = torch.lerp(here, right, share)[seen]
     left_bin = assignment[:, :, :-1, -1][occluded]
     right_bin = assignment[:, :, -1, :-1][batch.occluded_right[:, middle, middle]]
     shares = torch.cat([matched, left_bin, right_bin])

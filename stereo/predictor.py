@@ -41,8 +41,9 @@ class StereoPredictor:
     of torch is touched.
 
     Args:
-        network: called as network(left, right) with (B, 3, H, W) RGB in [0, 1], gives a StereoOutput;
-            sides must be multiples of its `size_multiple`. It is copied, so the caller's stays as it is.
+        network: called as network(left, right) with (B, 3, H, W) RGB in [0, 1], gives a StereoOutput.
+            Sides are made multiples of its `size_multiple`, and no less than its `min_side`. It is copied,
+            so the caller's stays as it is.
         device: where to run, as torch names it.
         dtype: torch.float32 or torch.bfloat16; None takes bfloat16 where the processor has it.
         options: what is asked of every prediction.
@@ -62,7 +63,8 @@ class StereoPredictor:
         self.dtype = fast_dtype(self.device) if dtype is None else dtype
         self.options = options or StereoOptions()
         network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-        self._network = network.to(self.device)
+        # torch's own types lack the overload for memory_format.
+        self._network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def predict(self, left: Image, right: Image, **options: Any) -> Disparity:
         """Disparity, occlusion and confidence of one pair, in pixels of the left image as given.
@@ -119,7 +121,7 @@ class StereoPredictor:
     def _maps(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Disparity, occlusion and confidence (3, h, w) of images (h, w, 3) as the network sees them."""
         height, width = left.shape[:2]
-        smallest = int(getattr(self._network, "smallest_side", 1))
+        smallest = int(getattr(self._network, "min_side", 1))
         multiple = int(getattr(self._network, "size_multiple", 1))
         tensors = [
             padded_tensor(image, multiple, smallest).to(self.device) for image in (left, right)

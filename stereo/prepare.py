@@ -46,14 +46,15 @@ def prepare_pair(left: Image, right: Image, long_side: int | None) -> PreparedPa
         scales = [max(scales)] * 2
     height, width = fitted_size(H, W, long_side)
     ready = [
-        shrink(_rgb(array, scale), height, width)
+        # Means of areas may leave [0, 1] by a rounding.
+        shrink(_rgb(array, scale), height, width).clip(0, 1)
         for array, scale in zip(arrays, scales, strict=True)
     ]
     return PreparedPair(ready[0], ready[1], (H, W))
 
 
 def _rgb(array: np.ndarray, scale: float) -> np.ndarray:
-    image = np.clip(array.astype(np.float32) / np.float32(scale), 0.0, 1.0)
+    image = array.astype(np.float32) / np.float32(scale)
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
 

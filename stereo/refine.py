@@ -66,13 +66,14 @@ class Refiner(nn.Module):
             mass: (B, 1, H, W) how sure it is, in [0, 1].
         """
         hidden = self.candidate.out_channels
-        state, *context = self.start(feature).split([hidden, 2 * hidden, hidden], 1)
-        state = state.tanh()
+        start, to_gates, to_candidate = self.start(feature).split([hidden, 2 * hidden, hidden], 1)
+        state = start.tanh()
         pyramid = score_pyramid(scores, self.scales)
         found, heads = [], disp
         for step in range(self.iterations):
             disp = disp.detach()
-            state = self._update(state, *context, self._motion(pyramid, disp, mass))
+            motion = self._motion(pyramid, disp, mass)
+            state = self._update(state, to_gates, to_candidate, motion)
             heads = self.heads(state)
             disp = disp + heads[:, :1]
             if self.training or step == self.iterations - 1:

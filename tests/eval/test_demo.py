@@ -1,4 +1,7 @@
+import re
+
 import numpy as np
+import pytest
 
 from eval.demo import check_disparity, main, motorcycle
 
@@ -19,7 +22,8 @@ def test_no_matches_are_said_without_a_share():
 
 
 def test_the_known_disparity_leads_from_the_left_to_the_right_image():
-    left, right, disp = (array.astype(float) for array in motorcycle())
+    pair = motorcycle()
+    left, right, disp = (array.astype(float) for array in (pair.left, pair.right, pair.disp))
     y, x = np.mgrid[50:450:7, 150:700:7].reshape(2, -1)
     known = np.isfinite(disp[y, x])
     y, x = y[known], x[known]
@@ -27,6 +31,18 @@ def test_the_known_disparity_leads_from_the_left_to_the_right_image():
     assert np.median(np.abs(left[y, x] - found)) < 10 < np.median(np.abs(left[y, x] - right[y, x]))
 
 
-def test_an_unknown_method_is_one_line_and_exit_code_2(capsys, tmp_path):
-    assert main(["--method", "nothing", "--out", str(tmp_path)]) == 2
+@pytest.mark.slow
+def test_the_demo_of_the_baselines_tells_errors_and_writes_both_pictures(capsys, tmp_path):
+    assert main(["--method", "sift", "--stereo", "sgbm", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disparity.png", "matches.png"]
+    assert "; rectified" in out
+    error = float(re.search(r"mean error ([\d.]+) px", out)[1])
+    assert 0.5 < error < 4  # occluded pixels are in it
+
+
+@pytest.mark.parametrize("option", ["--method", "--stereo"])
+def test_an_unknown_method_is_one_line_and_exit_code_2(capsys, tmp_path, option):
+    words = {"--method": "sift", "--stereo": "sgbm", option: "nothing"}
+    assert main([*sum(words.items(), ()), "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: nothing")

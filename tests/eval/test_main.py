@@ -23,7 +23,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
 
 
 def test_the_command_knows_exactly_the_benchmarks_there_are():
-    assert set(Name.__args__) == {"dev", *BENCHMARKS}
+    assert set(Name.__args__) == {"dev", "stereo", *BENCHMARKS}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ def test_the_command_knows_exactly_the_benchmarks_there_are():
     [
         (["graf", "--method", "sift", "--data", "nowhere"], "no such folder"),
         (["graf", "--method", "nothing"], "nothing: no such weights"),
+        (["stereo", "--method", "sgbm", "--data", "nowhere"], "no such folder"),
+        (["stereo", "--method", "nothing"], "nothing: no such weights"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(words, message, capsys, tmp_path):

@@ -210,13 +210,14 @@ def test_every_stage_agrees_with_the_official_network(name, monkeypatch):
         assert case.want["in/sampled_rows"].tolist() == [list(range(144)[first::step])]
         tokens = tokens[..., first::step, first::step]
     monkeypatch.setattr(network, "tokens", lambda _: tokens.permute(0, 2, 3, 1))
-    query, source, table = network.match(images)
+    matched = query, source, table = network.match(images)
     errors["table"] = case.error(table, "mid/pos_encoder/0/0")
     logits = network.transformer.logits(query, source, table)
     errors["logits"] = case.error(logits, "mid/transformer/0/0")
-    rows = network.regress(query, source, table)
+    rows = network.regress(*matched)
     scale = images.shape[-1] / rows.disparity.shape[1]
     errors["rows"] = case.error(rows.disparity * scale, "out/disp_pred_low_res")
+    monkeypatch.setattr(network, "match", lambda _: matched)
     monkeypatch.setattr(sttr, "normalised", lambda images: images)  # the stored ones are already
     output = network(images[:1], images[1:])
     errors["disparity"] = case.error(output.disparity, "out/disp_pred")
