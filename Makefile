@@ -23,6 +23,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-demo
 	$(PY) -m attention_ops bench
 	$(PY) -m attention_ops bench-rows
+	$(PY) -m stereo bench
 
 clean:
 	rm -rf out build *.egg-info

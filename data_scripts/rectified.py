@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-LEAST_LARGEST_PX = 8.0  # least value of the largest disparity of a synthetic pair
-LIMIT_SHARE, LIMIT_PX = 0.35, 100.0  # most of it by default: a share of the width, and px
+LEAST_LARGEST_PX = 12.0  # least value of the largest disparity of a synthetic pair
+LIMIT_SHARE, LIMIT_PX = 0.4, 192.0  # most of it by default: a share of the width, and px
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def flipped_and_swapped(pair: RectifiedPair) -> RectifiedPair:
 def random_largest_disp(width: int, limit_px: float | None, rng: np.random.Generator) -> float:
     """Largest disparity in px for a pair of `width`, log-uniform up to `limit_px`.
 
-    None as limit: 0.35 of the width, at most 100 px.
+    None as limit: 0.4 of the width, at most 192 px.
     """
     limit = min(LIMIT_SHARE * width, LIMIT_PX) if limit_px is None else limit_px
     least = min(LEAST_LARGEST_PX, limit / 2)

@@ -1,4 +1,4 @@
-"""`python -m stereo LEFT RIGHT` gives the disparity of a pair; `python -m stereo train` trains."""
+"""`python -m stereo LEFT RIGHT` gives the disparity of a pair; `train` trains, `bench` measures costs."""
 
 import sys
 from collections.abc import Sequence
@@ -13,6 +13,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from stereo import train
 
         return train.main(words[1:])
+    if words[:1] == ["bench"]:
+        from stereo import bench
+
+        return bench.main(words[1:])
     from stereo import cli
 
     try:

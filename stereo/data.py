@@ -37,7 +37,7 @@ class Batch:
 class PairSettings:
     """What the synthetic pairs look like."""
 
-    sizes: tuple[tuple[int, int], ...] = ((192, 320), (256, 384))  # H, W; one a batch
+    sizes: tuple[tuple[int, int], ...] = ((192, 320), (128, 480))  # H, W; one a batch
     batch: int = 4  # pairs in a batch of the first size; another size gets about as many pixels
     scenes: float = 0.25  # share of ray-cast scenes; the others are layered photographs
 

@@ -24,17 +24,22 @@ def run(*words):
     )
 
 
-@pytest.mark.skipif(
-    not (ROOT / "matching/weights/small.safetensors").exists(), reason="no weights in this checkout"
-)
 @pytest.mark.slow
-def test_the_ten_lines_of_python_run():
-    (snippet,) = PYTHON
-    done = run("-c", snippet)
+def test_the_lines_of_python_for_matching_run():
+    done = run("-c", PYTHON[0])
     assert done.returncode == 0, done.stderr
     count, *points = done.stdout.splitlines()
     assert int(count.split()[0]) > 100
     assert len(points) == 3
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_for_stereo_run():
+    done = run("-c", PYTHON[1])
+    assert done.returncode == 0, done.stderr
+    size, shares = done.stdout.splitlines()
+    assert size.startswith("(500, 741)")
+    assert "%" in shares
 
 
 @pytest.mark.slow

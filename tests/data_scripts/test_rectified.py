@@ -51,8 +51,8 @@ def test_labels_of_another_size_are_refused(name):
 def test_largest_disparities_spread_over_small_and_large_ones():
     rng = np.random.default_rng(0)
     drawn = np.array([random_largest_disp(384, None, rng) for _ in range(400)])
-    assert drawn.min() >= 8
-    assert drawn.max() <= 100
-    # log-uniform: half lie below the geometric mean of 8 and 100
-    assert abs((drawn < np.sqrt(800)).mean() - 0.5) < 0.1
+    assert drawn.min() >= 12
+    assert drawn.max() <= 0.4 * 384
+    # log-uniform: half lie below the geometric mean of 12 and 0.4 W
+    assert abs((drawn < np.sqrt(12 * 0.4 * 384)).mean() - 0.5) < 0.1
     assert random_largest_disp(384, 6.0, rng) <= 6
