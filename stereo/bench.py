@@ -53,7 +53,7 @@ def _print_inference(networks: dict[str, nn.Module], size: tuple[int, int], repe
         seconds = wall_times(networks, left, right, repeats)
         for name, network in networks.items():
             _say(
-                f"  {name:18s}{seconds[name]:8.2f} s {flops(network, left, right) / 1e9:8.1f} GFLOP "
+                f"  {name:18s}{seconds[name]:8.2f} s {flops(network, left, right) / 1e9:8.3g} GFLOP "
                 f"{peak_memory(network, left, right) / 1e6:8.0f} MB at the peak"
             )
 
@@ -78,7 +78,7 @@ def _print_training(name: str, network: StereoNetwork, size: tuple[int, int]) ->
         network.steps(left, right).refinement.disparity[-1].sum().backward()
 
     count, memory = flops(step), peak_memory(step)
-    _say(f"  {name:18s}{count / 1e9:8.1f} GFLOP {memory / 1e6:8.0f} MB at the peak")
+    _say(f"  {name:18s}{count / 1e9:8.3g} GFLOP {memory / 1e6:8.0f} MB at the peak")
 
 
 def _say(line: str) -> None:
