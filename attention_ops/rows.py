@@ -41,8 +41,8 @@ def rotated(tokens: Tensor, stride: int = 1) -> Tensor:
     share = torch.arange(half, device=tokens.device, dtype=wide) / half
     angle = column[:, None] * torch.exp(-math.log(LONGEST_WAVE / (2 * math.pi)) * share)
     cos, sin = angle.cos().to(tokens.dtype), angle.sin().to(tokens.dtype)
-    first, second = tokens[..., :half], tokens[..., half : 2 * half]
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), -1)
+    turned = torch.cat((tokens[..., half:], tokens[..., :half]), -1)
+    return torch.addcmul(tokens * torch.cat((cos, cos), -1), turned, torch.cat((-sin, sin), -1))
 
 
 class RowMechanism(Mechanism):

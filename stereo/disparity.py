@@ -9,10 +9,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-LEFT, RIGHT = (
-    -1,
-    1,
-)  # which way matches lie: left pixels match further left, right ones further right
+LEFT, RIGHT = -1, 1  # which way the matches of left and of right pixels lie
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,15 @@ from stereo.config import RowsConfig, StereoConfig
 from stereo.output import StereoOutput
 from stereo.refine import Refinement, Refiner
 from stereo.regression import regress_rows
-from stereo.transport import sinkhorn
+from stereo.transport import BOUND, sinkhorn_of_bounded
 
 STRIDE = 4  # pixels of a cell
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
 DEVIATION_FLOOR = 1e-3  # an image of one colour would divide by zero
 WINDOW = 2  # cells each way round the best match whose expectation is the first estimate
-FORBIDDEN = -1e4  # score of a right cell that lies further right than the left one
+FORBIDDEN = (
+    -1e4
+)  # score, far below all others, of a right cell that lies further right than the left one
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class StereoNetwork(nn.Module):
         both = standardised(torch.cat([left, right]))
         features = self.trunk(both.contiguous(memory_format=torch.channels_last))
         left_map, right_map = self.transformer(*features.chunk(2))
-        scores = self._scores(left_map, right_map)
+        scores = self.scores(left_map, right_map)
         assignment = self._transport(scores)
         found = regress_rows(assignment.flatten(0, 1), WINDOW)
         rows = scores.shape[1]
@@ -109,7 +111,7 @@ class StereoNetwork(nn.Module):
                 "pad it, or use stereo.load_predictor"
             )
 
-    def _scores(self, left_map: Tensor, right_map: Tensor) -> Tensor:
+    def scores(self, left_map: Tensor, right_map: Tensor) -> Tensor:
         """Similarity (B, H/4, W/4, W/4) of every left cell with every right cell of its row."""
         wide = torch.promote_types(left_map.dtype, torch.float32)
         with torch.autocast(left_map.device.type, enabled=False):
@@ -117,7 +119,8 @@ class StereoNetwork(nn.Module):
                 F.normalize(self.project(feature.to(wide)), dim=1).permute(0, 2, 3, 1)
                 for feature in (left_map, right_map)
             )
-            return self.log_scale.exp() * left_unit @ right_unit.mT
+            scale = self.log_scale.exp().clamp(max=BOUND / 2)  # a cosine has a range of 2
+            return scale * left_unit @ right_unit.mT
 
     def _transport(self, scores: Tensor) -> Tensor:
         """Shares (B, H/4, W/4 + 1, W/4 + 1); a left cell never goes to one further right."""
@@ -125,7 +128,7 @@ class StereoNetwork(nn.Module):
         column = torch.arange(W, device=scores.device)
         further = column > column[:, None]
         logits = scores.masked_fill(further, FORBIDDEN).flatten(0, 1)
-        shares = sinkhorn(logits, self.dustbin, self.transport_steps)
+        shares = sinkhorn_of_bounded(logits, self.dustbin, self.transport_steps)
         return shares.unflatten(0, scores.shape[:2])
 
 

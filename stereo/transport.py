@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 ITERATIONS = 10  # of the official STTR
+BOUND = 80.0  # exp(-80) is a normal float32 still
 
 
 def sinkhorn(
@@ -58,6 +59,42 @@ def sinkhorn(
         v = (log_nu - (bordered + u[:, :, None]).logsumexp(1)).masked_fill(~right, 0.0)
         u = (log_mu - (bordered + v[:, None]).logsumexp(2)).masked_fill(~left, 0.0)
     return (bordered + u[:, :, None] + v[:, None] + total[:, None, None]).exp()
+
+
+def sinkhorn_of_bounded(logits: Tensor, dustbin: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    """`sinkhorn` for logits whose exponentials fit into a float, several times faster.
+
+    The same updates as products of the matrix exp(z) with vectors (Cuturi 2013, alg. 1): one
+    exponential for each pair of columns instead of one for each update. Finite logits and the
+    dustbin must lie within `BOUND` of their largest; those far below, as of impossible pairs, get 0.
+
+    Args:
+        logits: (R, L, S).
+        dustbin: () as in `sinkhorn`.
+        iterations: of both updates.
+
+    Returns:
+        (R, L + 1, S + 1), float32 at least.
+
+    Raises:
+        ValueError: as `sinkhorn`.
+    """
+    _check(logits, dustbin, iterations, None, None)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    R, L, S = logits.shape
+    dustbin = dustbin.to(logits.dtype)
+    largest = torch.maximum(logits.detach().amax(), dustbin.detach())
+    kernel = torch.cat([logits, dustbin.expand(R, L, 1)], 2)
+    kernel = torch.cat([kernel, dustbin.expand(R, 1, S + 1)], 1)
+    kernel = (kernel - largest).exp()
+    mu, nu = logits.new_ones(L + 1, 1), logits.new_ones(1, S + 1)
+    mu[-1], nu[:, -1] = S, L
+    u = logits.new_ones(R, L + 1, 1)
+    v = logits.new_ones(R, 1, S + 1)
+    for _ in range(iterations):
+        v = nu / (u.mT @ kernel)
+        u = mu / (kernel @ v.mT)
+    return u * kernel * v
 
 
 def _with_dustbin(like: Tensor, mask: Tensor | None) -> Tensor:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from stereo.transport import sinkhorn
+from stereo.transport import BOUND, sinkhorn, sinkhorn_of_bounded
 
 
 def random_logits(generator, *shape):
@@ -125,3 +125,35 @@ def test_half_precision_comes_out_as_float32(generator):
 def test_what_does_not_fit_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         sinkhorn(*arguments)
+
+
+@pytest.mark.parametrize(("L", "S", "iterations"), [(7, 7, 3), (5, 9, 1), (1, 1, 10)])
+def test_the_version_for_bounded_logits_is_the_same(L, S, iterations):
+    generator = torch.Generator().manual_seed(0)
+    logits = 20 * torch.rand(4, L, S, generator=generator, dtype=torch.float64) - 10
+    dustbin = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    logits.requires_grad_()
+    results = [f(logits, dustbin, iterations) for f in (sinkhorn, sinkhorn_of_bounded)]
+    torch.testing.assert_close(*results)
+    weight = torch.rand(results[0].shape, generator=generator, dtype=torch.float64)
+    gradients = [
+        torch.autograd.grad((r * weight).sum(), (logits, dustbin), retain_graph=True)
+        for r in results
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_bounded_logits_may_forbid_pairs_even_all_of_a_column():
+    logits = torch.zeros(2, 6, 6).masked_fill(torch.ones(6, 6).triu(1).bool(), -1e4)
+    logits[0, :, 3] = logits[0, 2] = -1e4
+    got = sinkhorn_of_bounded(logits, torch.tensor(3.0), 3)
+    torch.testing.assert_close(got, sinkhorn(logits, torch.tensor(3.0), 3), atol=1e-6, rtol=1e-5)
+    assert torch.isfinite(got).all()
+
+
+def test_bounded_logits_use_all_of_their_bound_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    logits = BOUND * (torch.rand(3, 30, 30, generator=generator) - 0.5)
+    got = sinkhorn_of_bounded(logits, torch.tensor(-BOUND / 2), 3)
+    want = sinkhorn(logits.double(), torch.tensor(-BOUND / 2).double(), 3).float()
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
