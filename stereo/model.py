@@ -25,9 +25,11 @@ STRIDE = 4  # pixels of a cell
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
 DEVIATION_FLOOR = 1e-3  # an image of one colour would divide by zero
 WINDOW = 2  # cells each way round the best match whose expectation is the first estimate
-FORBIDDEN = (
-    -1e4
-)  # score, far below all others, of a right cell that lies further right than the left one
+# Score of a right cell that lies further right than the left one: far below all others.
+FORBIDDEN = -1e4
+WEAK_MASS = 0.5  # an estimate whose window holds less is no start for the refinement
+NEIGHBOURHOODS = (5, 17, 65)  # cells a side
+WEIGHT_FLOOR = 1e-9  # of weak estimates, where no strong one is near
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class StereoNetwork(nn.Module):
         found = regress_rows(assignment.flatten(0, 1), WINDOW)
         rows = scores.shape[1]
         disp, mass = (value.unflatten(0, (-1, rows)) for value in (found.disparity, found.mass))
-        refinement = self.refiner(left_map, scores, disp[:, None], mass[:, None])
+        mass = mass[:, None]
+        refinement = self.refiner(left_map, scores, without_weak(disp[:, None], mass), mass)
         return StereoSteps(assignment, STRIDE * disp, refinement)
 
     def _check(self, left: Tensor, right: Tensor) -> None:
@@ -130,6 +133,21 @@ class StereoNetwork(nn.Module):
         logits = scores.masked_fill(further, FORBIDDEN).flatten(0, 1)
         shares = sinkhorn_of_bounded(logits, self.dustbin, self.transport_steps)
         return shares.unflatten(0, scores.shape[:2])
+
+
+def without_weak(disp: Tensor, mass: Tensor) -> Tensor:
+    """Estimates (B, 1, H, W) with weak ones replaced by what lies round them.
+
+    That is the mean of the strong ones in the smallest of three windows that holds some: each wider
+    window counts a hundredth of the one before.
+    """
+    weight = torch.where(mass > WEAK_MASS, mass, WEIGHT_FLOOR)
+    total, count = torch.zeros_like(disp), torch.zeros_like(disp)
+    for number, side in enumerate(NEIGHBOURHOODS):
+        share = 0.01**number
+        total = total + share * F.avg_pool2d(weight * disp, side, 1, side // 2)
+        count = count + share * F.avg_pool2d(weight, side, 1, side // 2)
+    return torch.where(mass > WEAK_MASS, disp, total / count)
 
 
 def standardised(image: Tensor) -> Tensor:

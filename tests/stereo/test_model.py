@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stereo.config import PRESETS, RefineConfig, RowsConfig, StereoConfig, TrunkConfig
-from stereo.model import STRIDE, build_stereo, confidence, standardised
+from stereo.model import STRIDE, build_stereo, confidence, standardised, without_weak
 from tests.stereo.tiny import TINY, shifted_batch
 
 
@@ -44,6 +44,18 @@ def test_the_best_score_is_where_the_same_thing_is():
     best = network.scores(*maps).argmax(-1)[:, :, 12:-12]
     want = torch.arange(12, 28).expand_as(best) - 16 // STRIDE
     assert (best == want).double().mean() > 0.9
+
+
+def test_weak_estimates_take_over_what_lies_round_them():
+    disp = torch.full((1, 1, 20, 30), 7.0)
+    mass = torch.ones_like(disp)
+    disp[..., :10], mass[..., :10] = 90.0, 0.1  # a weak margin ten cells wide
+    torch.testing.assert_close(
+        without_weak(disp, mass), torch.full_like(disp, 7.0), atol=0.05, rtol=0
+    )
+    disp[..., 20:] = 3.0
+    assert without_weak(disp, mass)[0, 0, 5, 25] == 3.0  # strong ones stay
+    assert torch.isfinite(without_weak(disp, 0 * mass)).all()
 
 
 def test_standardised_images_do_not_know_gain_and_offset():
