@@ -11,12 +11,13 @@ from attention_ops.linear import LinearAttention, linear_attention
 from attention_ops.mechanism import Mechanism
 from attention_ops.position import sine_encoding
 from attention_ops.quadtree import QuadtreeAttention, VisitedCells
-from attention_ops.registry import MECHANISMS, build_attention
+from attention_ops.registry import MECHANISMS, ROW_MECHANISMS, build_attention
 from attention_ops.softmax import SoftmaxAttention, softmax_attention
 from attention_ops.two_view import LoftrLayer, QuadtreeBlock, TwoViewTransformer
 
 __all__ = [
     "MECHANISMS",
+    "ROW_MECHANISMS",
     "LinearAttention",
     "LoftrLayer",
     "Mechanism",

@@ -14,19 +14,30 @@ MECHANISMS: dict[str, type[Mechanism]] = {
     "softmax": SoftmaxAttention,
     "linear": LinearAttention,
     "quadtree": QuadtreeAttention,
-    "band_quadtree": BandQuadtree,
+}
+# For rectified pairs: both maps must have the same number of rows.
+ROW_MECHANISMS: dict[str, type[Mechanism]] = {
     "row_softmax": RowSoftmax,
     "row_linear": RowLinear,
     "row_quadtree": RowQuadtree,
+    "band_quadtree": BandQuadtree,
 }
 
 
 def build_attention(name: str, channels: int, heads: int, kind: Kind, **settings: Any) -> Mechanism:
-    """A mechanism with fresh weights: `name` is one of MECHANISMS, `settings` are its own.
+    """A mechanism with fresh weights: `name` is one of MECHANISMS or ROW_MECHANISMS.
+
+    Args:
+        name: which mechanism.
+        channels: C of both maps and of the message.
+        heads: M.
+        kind: "self" or "cross".
+        settings: the mechanism's own.
 
     Raises:
         ValueError: no mechanism has that name.
         TypeError: the mechanism has no such setting.
     """
-    check_choice("name", name, tuple(MECHANISMS))
-    return MECHANISMS[name](channels, heads, kind, **settings)
+    known = MECHANISMS | ROW_MECHANISMS
+    check_choice("name", name, tuple(known))
+    return known[name](channels, heads, kind, **settings)
