@@ -118,6 +118,6 @@ def test_wrong_maps_and_settings_are_refused_in_words():
     with pytest.raises(ValueError, match="kind must be one of self, cross, got 'both'"):
         build_attention("linear", 12, 3, "both")
     with pytest.raises(
-        ValueError, match="name must be one of softmax, linear, quadtree, row_.* got 'full'"
+        ValueError, match=r"name must be one of softmax, linear, quadtree, row_.* got 'full'"
     ):
         build_attention("full", 12, 3, "self")
