@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attention_ops.mechanism import Kind, check_maps
+from attention_ops.mechanism import Kind, check_maps, check_rows
 from attention_ops.quadtree import QuadtreeAttention
 
 
@@ -49,12 +49,8 @@ class BandQuadtree(QuadtreeAttention):
     ) -> Tensor:
         """See `Mechanism.forward`; both maps must have the same number of rows."""
         check_maps(query_map, source_map, query_mask, source_mask, self.query.in_features)
+        check_rows(query_map, source_map)
         B, _, H, _ = query_map.shape
-        if source_map.shape[2] != H:
-            raise ValueError(
-                f"maps must have the same number of rows, got {H} and {source_map.shape[2]}; "
-                "rectify the pair"
-            )
         if source_mask is None:
             source_mask = source_map.new_ones(B, H, source_map.shape[3]).bool()
         own = None if query_mask is None else _strips(query_mask[:, None], self.band, 0)[:, 0]

@@ -111,6 +111,15 @@ def check_maps(
     check_mask("source_mask", source_mask, "B Hs Ws", sizes)
 
 
+def check_rows(query_map: Tensor, source_map: Tensor) -> None:
+    """Raises ValueError unless both maps, (B, C, H, W) and (B, C, Hs, Ws), are equally high."""
+    if query_map.shape[2] != source_map.shape[2]:
+        raise ValueError(
+            f"maps must have the same number of rows, got {query_map.shape[2]} and "
+            f"{source_map.shape[2]}; rectify the pair"
+        )
+
+
 def masked_cells(feature: Tensor, mask: Tensor | None) -> Tensor:
     """A map with channels last and zeros under its mask: (B, C, H, W) -> (B, H, W, C)."""
     cells = feature.permute(0, 2, 3, 1)

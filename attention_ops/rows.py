@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from attention_ops._checks import check_choice
 from attention_ops.functional import VARIANTS
 from attention_ops.linear import linear_attention
-from attention_ops.mechanism import Kind, Mechanism
+from attention_ops.mechanism import Kind, Mechanism, check_rows
 from attention_ops.pyramid import (
     line_to_tokens,
     mask_pyramid,
@@ -48,7 +48,7 @@ def rotated(tokens: Tensor, stride: int = 1) -> Tensor:
 class RowMechanism(Mechanism):
     """Attention inside equal rows of two maps of the same height; see `Mechanism`.
 
-    A subclass says how lines attend: `attend_lines`. Channels per head must be even.
+    Channels per head must be even.
     """
 
     def __init__(
@@ -66,38 +66,22 @@ class RowMechanism(Mechanism):
                 f"channels per head must be even to be rotated, got {channels} / {heads}"
             )
 
-    def attend(
+    def forward(
         self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_mask: Tensor | None,
-        source_mask: Tensor | None,
+        query_map: Tensor,
+        source_map: Tensor,
+        query_mask: Tensor | None = None,
+        source_mask: Tensor | None = None,
     ) -> Tensor:
-        """See `Mechanism.attend`."""
-        if query.shape[1] != key.shape[1]:
-            raise ValueError(
-                f"maps must have the same number of rows, got {query.shape[1]} and {key.shape[1]}; "
-                "rectify the pair"
-            )
-        return self.attend_lines(query, key, value, query_mask, source_mask)
-
-    def attend_lines(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        query_mask: Tensor | None,
-        source_mask: Tensor | None,
-    ) -> Tensor:
-        """Messages (B, H, W, C) for query (B, H, W, C), key and value (B, H, Ws, C)."""
-        raise NotImplementedError
+        """See `Mechanism.forward`; both maps must have the same number of rows."""
+        check_rows(query_map, source_map)
+        return super().forward(query_map, source_map, query_mask, source_mask)
 
 
 class RowSoftmax(RowMechanism):
     """Every cell attends to its whole row: O(W * Ws) a row."""
 
-    def attend_lines(
+    def attend(
         self,
         query: Tensor,
         key: Tensor,
@@ -105,7 +89,7 @@ class RowSoftmax(RowMechanism):
         query_mask: Tensor | None,  # noqa: ARG002  part of the contract
         source_mask: Tensor | None,
     ) -> Tensor:
-        """See `RowMechanism.attend_lines`."""
+        """See `Mechanism.attend`."""
         q, k, v = (line_to_tokens(cells, self.heads) for cells in (query, key, value))
         lines = (rotated(q).transpose(1, 2), rotated(k).transpose(1, 2), v.transpose(1, 2))
         key_mask = None if source_mask is None else source_mask.flatten(0, 1)
@@ -116,7 +100,7 @@ class RowSoftmax(RowMechanism):
 class RowLinear(RowMechanism):
     """Linear attention along rows; it has no logits to rotate and knows no positions."""
 
-    def attend_lines(
+    def attend(
         self,
         query: Tensor,
         key: Tensor,
@@ -124,7 +108,7 @@ class RowLinear(RowMechanism):
         query_mask: Tensor | None,  # noqa: ARG002  part of the contract
         source_mask: Tensor | None,
     ) -> Tensor:
-        """See `RowMechanism.attend_lines`."""
+        """See `Mechanism.attend`."""
         heads = (self.heads, -1)
         q, k, v = (cells.flatten(0, 1).unflatten(2, heads) for cells in (query, key, value))
         key_mask = None if source_mask is None else source_mask.flatten(0, 1)
@@ -170,7 +154,7 @@ class RowQuadtree(RowMechanism):
         if variant == "B":
             self.level_weight = nn.Parameter(torch.zeros(len(self.topk)))  # before the softmax
 
-    def attend_lines(
+    def attend(
         self,
         query: Tensor,
         key: Tensor,
@@ -178,7 +162,7 @@ class RowQuadtree(RowMechanism):
         query_mask: Tensor | None,
         source_mask: Tensor | None,
     ) -> Tensor:
-        """See `RowMechanism.attend_lines`."""
+        """See `Mechanism.attend`."""
         H, W = query.shape[1:3]
         weight = None if self.level_weight is None else self.level_weight.softmax(0)
         total: Tensor | None = None

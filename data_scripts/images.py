@@ -11,6 +11,8 @@ Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
 FloatMap = NDArray[np.float32]
 
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
+
 
 def read_rgb(path: Path) -> Image:
     """The image at `path`, (H, W, 3) uint8 RGB."""

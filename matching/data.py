@@ -15,14 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_scripts.crop import random_crop
+from data_scripts.images import GREY
 from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
 from data_scripts.photometric import PhotometricSettings, photometric
 from data_scripts.scene import SceneSettings, scene_pair
 from data_scripts.two_view import TwoView
 from matching.labels import pair_labels
 from matching.real_pairs import RealPairSettings
-
-GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
 
 
 @dataclass(frozen=True)

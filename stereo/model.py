@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from attention_ops import build_attention
 from attention_ops.quarter_trunk import QuarterTrunk
 from attention_ops.two_view import QuadtreeBlock, TwoViewTransformer
+from data_scripts.images import GREY
 from stereo.config import RowsConfig, StereoConfig
 from stereo.output import StereoOutput
 from stereo.refine import Refinement, Refiner
@@ -22,7 +23,6 @@ from stereo.regression import regress_rows
 from stereo.transport import BOUND, sinkhorn_of_bounded
 
 STRIDE = 4  # pixels of a cell
-GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601, as OpenCV)
 DEVIATION_FLOOR = 1e-3  # an image of one colour would divide by zero
 WINDOW = 2  # cells each way round the best match whose expectation is the first estimate
 # Score of a right cell that lies further right than the left one: far below all others.

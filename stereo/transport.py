@@ -45,9 +45,7 @@ def sinkhorn(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     left = _with_dustbin(logits[:, :, 0], left_mask)
     right = _with_dustbin(logits[:, 0], right_mask)
-    bordered = dustbin.to(logits.dtype).expand(*left.shape, right.shape[1])
-    top = torch.cat([logits, bordered[:, :-1, -1:]], 2)
-    bordered = torch.cat([top, bordered[:, -1:]], 1)
+    bordered = _bordered(logits, dustbin)
     if left_mask is not None or right_mask is not None:
         lowest = torch.finfo(logits.dtype).min / 4  # the sum of a few stays finite
         bordered = bordered.masked_fill(~(left[:, :, None] & right[:, None]), lowest)
@@ -82,11 +80,8 @@ def sinkhorn_of_bounded(logits: Tensor, dustbin: Tensor, iterations: int = ITERA
     _check(logits, dustbin, iterations, None, None)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     R, L, S = logits.shape
-    dustbin = dustbin.to(logits.dtype)
-    largest = torch.maximum(logits.detach().amax(), dustbin.detach())
-    kernel = torch.cat([logits, dustbin.expand(R, L, 1)], 2)
-    kernel = torch.cat([kernel, dustbin.expand(R, 1, S + 1)], 1)
-    kernel = (kernel - largest).exp()
+    bordered = _bordered(logits, dustbin)
+    kernel = (bordered - bordered.detach().amax()).exp()
     mu, nu = logits.new_ones(L + 1, 1), logits.new_ones(1, S + 1)
     mu[-1], nu[:, -1] = S, L
     u = logits.new_ones(R, L + 1, 1)
@@ -95,6 +90,14 @@ def sinkhorn_of_bounded(logits: Tensor, dustbin: Tensor, iterations: int = ITERA
         v = nu / (u.mT @ kernel)
         u = mu / (kernel @ v.mT)
     return u * kernel * v
+
+
+def _bordered(logits: Tensor, dustbin: Tensor) -> Tensor:
+    """Logits (R, L, S) with a last row and column of `dustbin`: (R, L + 1, S + 1)."""
+    R, L, S = logits.shape
+    dustbin = dustbin.to(logits.dtype)
+    right = torch.cat([logits, dustbin.expand(R, L, 1)], 2)
+    return torch.cat([right, dustbin.expand(R, 1, S + 1)], 1)
 
 
 def _with_dustbin(like: Tensor, mask: Tensor | None) -> Tensor:
