@@ -6,6 +6,7 @@ World frame: metres, y down, the floor at y = 0, the scene ahead at z > 0.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from data_scripts import mipmap
@@ -17,6 +18,7 @@ from data_scripts.surfaces import Material, Surface, box, random_heights, rectan
 KINDS = {"room": 0.45, "street": 0.25, "boards": 0.3}  # shares of the scenes
 PHOTOS_PER_SCENE = 5  # each is used for several surfaces; pyramids cost time
 RELIEF_SHARE = 0.3  # of the scenes have one wall or floor in relief
+PLAIN_SHARE = 0.3  # of the textures are nearly even, as painted walls and furniture are
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Scene:
 def random_scene(photos: Sequence[Image], rng: np.random.Generator) -> Scene:
     """A room, a street or loose boards, textured with a few of `photos`."""
     numbers = rng.integers(0, len(photos), PHOTOS_PER_SCENE)
-    pyramids = [mipmap.pyramid(photos[int(number)]) for number in numbers]
+    pyramids = [mipmap.pyramid(_plain_at_times(photos[int(n)], rng)) for n in numbers]
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     size = np.array([rng.uniform(3, 7), rng.uniform(2.4, 4), rng.uniform(4, 9)])
     if kind == "street":
@@ -58,6 +60,15 @@ def random_lights(size: Array, rng: np.random.Generator) -> Lights:
     ambient = rng.uniform(0.4, 0.85)
     strengths = (1.5 - ambient) * rng.dirichlet(np.ones(count))
     return Lights(positions, strengths, 0.6 * float(size[2]), ambient, rng.uniform(8, 30))
+
+
+def _plain_at_times(photo: Image, rng: np.random.Generator) -> Image:
+    """`photo`, or one of its colours with a faint trace of it."""
+    if rng.random() >= PLAIN_SHARE:
+        return photo
+    trace = rng.uniform(0.02, 0.2)
+    colour = photo[int(rng.integers(len(photo))), int(rng.integers(photo.shape[1]))]
+    return np.asarray(cv2.addWeighted(photo, trace, np.full_like(photo, colour), 1 - trace, 0))
 
 
 def _material(pyramids: Sequence[list[Image]], span_m: float, rng: np.random.Generator) -> Material:

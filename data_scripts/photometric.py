@@ -103,10 +103,10 @@ def _blur(image: Image, rng: np.random.Generator, strength: float) -> Image:
     """Out of focus, moved while exposed, or seen at a lower resolution."""
     kind = rng.integers(3)
     if kind == 0:
-        sigma = 0.4 + 1.3 * strength * rng.random()
+        sigma = 0.4 + 3 * strength * rng.random() ** 2
         return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
     if kind == 1:
-        length = 1 + 3 * strength * rng.random()
+        length = 1 + 6 * strength * rng.random() ** 2
         return np.asarray(
             cv2.filter2D(image, -1, motion_kernel(length, rng.uniform(0, 180))), np.uint8
         )

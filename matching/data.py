@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_scripts.crop import random_crop
+from data_scripts.frame_border import framed
 from data_scripts.images import GREY
 from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
 from data_scripts.photometric import PhotometricSettings, photometric
@@ -88,10 +89,11 @@ class PairBatches(Dataset[Batch]):
         difficulty = self._difficulty(number)
         count = max(1, round(self.settings.batch * math.prod(sizes[0]) / math.prod(size)))
         views = [self._view(size, difficulty, generator) for _ in range(count)]
+        views = [framed(_taken(view, difficulty, generator), generator) for view in views]
         labels = [pair_labels(view, self.centre) for view in views]
         return Batch(
-            image0=torch.stack([_grey(view.image0, difficulty, generator) for view in views]),
-            image1=torch.stack([_grey(view.image1, difficulty, generator) for view in views]),
+            image0=torch.stack([_grey(view.image0) for view in views]),
+            image1=torch.stack([_grey(view.image1) for view in views]),
             partner=torch.stack([label.partner for label in labels]),
             target=torch.stack([label.target for label in labels]),
             known=torch.stack([label.known for label in labels]),
@@ -142,7 +144,13 @@ def _scene_settings(difficulty: float) -> SceneSettings:
     )
 
 
-def _grey(image: Tensor, difficulty: float, generator: torch.Generator) -> Tensor:
-    """Image (3, H, W) after a photometric change, as grey (1, H, W)."""
-    changed = photometric(image, generator, PhotometricSettings(strength=difficulty))
-    return (changed * changed.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)
+def _taken(view: TwoView, difficulty: float, generator: torch.Generator) -> TwoView:
+    """`view` as two cameras would take it, each after its own photometric change."""
+    settings = PhotometricSettings(strength=difficulty)
+    image0 = photometric(view.image0, generator, settings)
+    return replace(view, image0=image0, image1=photometric(view.image1, generator, settings))
+
+
+def _grey(image: Tensor) -> Tensor:
+    """Image (3, H, W) as grey (1, H, W)."""
+    return (image * image.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)

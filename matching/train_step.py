@@ -54,7 +54,7 @@ def step_loss(
     centre1 = xy1 * STRIDE + matcher.cell_centre
     target = (batch.target[pair, cell0] - centre1) / FINE_STRIDE
     fine = fine_loss(found, target, reach=(matcher.fine.window - 1) / 2)
-    loss = 4 * coarse + 0.25 * fine.search + fine.regress
+    loss = 4 * coarse + 0.5 * fine.search + 3 * fine.regress
     recall, precision = _scores(log_confidence.detach(), batch.partner, matcher.threshold, columns1)
     return loss, StepReport(float(loss.detach()), recall, precision, fine.median_px)
 
