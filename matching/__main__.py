@@ -1,9 +1,14 @@
-"""`python -m matching A B` matches two images; `python -m matching train` trains a matcher."""
+"""`python -m matching A B` matches two images; its subcommands do everything else, see COMMANDS."""
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 FAILED = 2  # exit code for anything that the user can mend
+# Each module has parse(words) and run(command), which gives the lines to print.
+COMMANDS = {
+    "convert": "matching.convert",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,10 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from matching import train
 
         return train.main(words[1:])
-    from matching import cli
-
+    named = words[:1] and words[0] in COMMANDS
+    command = import_module(COMMANDS[words[0]] if named else "matching.cli")
     try:
-        print(cli.run(cli.parse(words)))
+        print(command.run(command.parse(words[1:] if named else words)))
     except (ValueError, TypeError, OSError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return FAILED

@@ -1,9 +1,17 @@
-"""`python -m stereo LEFT RIGHT` gives the disparity of a pair; `train` trains, `bench` measures costs."""
+"""`python -m stereo LEFT RIGHT` gives the disparity of a pair; `train` trains, `bench` measures costs.
+
+Further subcommands are in COMMANDS.
+"""
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 FAILED = 2  # exit code for anything that the user can mend
+# Each module has parse(words) and run(command), which gives the lines to print.
+COMMANDS = {
+    "convert": "stereo.convert",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from stereo import bench
 
         return bench.main(words[1:])
-    from stereo import cli
-
+    named = words[:1] and words[0] in COMMANDS
+    command = import_module(COMMANDS[words[0]] if named else "stereo.cli")
     try:
-        print(cli.run(cli.parse(words)))
+        print(command.run(command.parse(words[1:] if named else words)))
     except (ValueError, TypeError, OSError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return FAILED
