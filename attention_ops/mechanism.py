@@ -1,6 +1,6 @@
 """What every attention mechanism shares: the contract over two maps, projections, masks."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -23,6 +23,11 @@ class Mechanism(nn.Module):
         out_bias: bias of the output projection.
     """
 
+    projections: ClassVar[tuple[str, ...]] = ("query", "key", "value")  # the linear layers it has
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+
     def __init__(
         self,
         channels: int,
@@ -38,9 +43,8 @@ class Mechanism(nn.Module):
             raise ValueError(f"channels ({channels}) must divide into heads ({heads})")
         self.heads = heads
         self.kind = kind
-        self.query = nn.Linear(channels, channels, bias=qkv_bias)
-        self.key = nn.Linear(channels, channels, bias=qkv_bias)
-        self.value = nn.Linear(channels, channels, bias=qkv_bias)
+        for name in self.projections:
+            self.add_module(name, nn.Linear(channels, channels, bias=qkv_bias))
         self.out = nn.Linear(channels, channels, bias=out_bias)
 
     def forward(
@@ -61,21 +65,22 @@ class Mechanism(nn.Module):
         Returns:
             (B, C, H, W) in channels_last format.
         """
-        check_maps(query_map, source_map, query_mask, source_mask, self.query.in_features)
+        check_maps(query_map, source_map, query_mask, source_mask, self.out.in_features)
         query_cells = masked_cells(query_map, query_mask)
         source_cells = masked_cells(source_map, source_mask)
-        message: Tensor = self.out(
-            self.attend(
-                self.query(query_cells),
-                self.key(source_cells),
-                self.value(source_cells),
-                query_mask,
-                source_mask,
-            )
-        )
-        if query_mask is not None:
-            message = message.masked_fill(~query_mask[..., None], 0)
-        return message.permute(0, 3, 1, 2)
+        message = self.gather(query_cells, source_cells, query_mask, source_mask)
+        return message_map(self.out(message), query_mask)
+
+    def gather(
+        self,
+        query_cells: Tensor,
+        source_cells: Tensor,
+        query_mask: Tensor | None,
+        source_mask: Tensor | None,
+    ) -> Tensor:
+        """Messages (B, H, W, C) before the output projection, from cells with zeros under masks."""
+        query, key = self.query(query_cells), self.key(source_cells)
+        return self.attend(query, key, self.value(source_cells), query_mask, source_mask)
 
     def attend(
         self,
@@ -124,6 +129,13 @@ def masked_cells(feature: Tensor, mask: Tensor | None) -> Tensor:
     """A map with channels last and zeros under its mask: (B, C, H, W) -> (B, H, W, C)."""
     cells = feature.permute(0, 2, 3, 1)
     return cells if mask is None else cells.masked_fill(~mask[..., None], 0)
+
+
+def message_map(message: Tensor, mask: Tensor | None) -> Tensor:
+    """A message (B, H, W, C) as a map (B, C, H, W), zeros under the mask of the queries."""
+    if mask is not None:
+        message = message.masked_fill(~mask[..., None], 0)
+    return message.permute(0, 3, 1, 2)
 
 
 def flat_heads(cells: Tensor, heads: int) -> Tensor:
