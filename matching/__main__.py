@@ -7,7 +7,9 @@ from importlib import import_module
 FAILED = 2  # exit code for anything that the user can mend
 # Each module has parse(words) and run(command), which gives the lines to print.
 COMMANDS = {
+    "align": "matching.align",
     "convert": "matching.convert",
+    "stitch": "matching.stitch",
 }
 
 
