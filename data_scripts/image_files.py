@@ -39,19 +39,30 @@ def read_image(path: str | Path) -> np.ndarray:
         FileNotFoundError: no such file.
         ValueError: a folder, or a file that is no complete image; the message names the file.
     """
-    data = _read_bytes(path)
-    _check_header(data, str(path))
-    image = _decode(data)
+    return decode_image(read_image_bytes(path), str(path))
+
+
+def decode_image(data: bytes, name: str, flags: int = READ_FLAGS) -> np.ndarray:
+    """The picture in the bytes of an image file, as `read_image`; `name` is for messages.
+
+    Other `flags` of `cv2.imdecode` ask for other colours.
+
+    Raises:
+        ValueError: no complete image.
+    """
+    _check_header(data, name)
+    image = _decode(data, flags)
     if image is None:
         raise ValueError(
-            f"{path}: wanted a complete image (PNG, JPEG, TIFF, WebP, BMP, PNM ...), got "
+            f"{name}: wanted a complete image (PNG, JPEG, TIFF, WebP, BMP, PNM ...), got "
             f"{len(data)} bytes that OpenCV cannot decode; check or convert the file"
         )
-    _check_pixels(image.shape[0], image.shape[1], str(path))
+    _check_pixels(image.shape[0], image.shape[1], name)
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_image_bytes(path: str | Path) -> bytes:
+    """The bytes of a file that may be an image; raises as `read_image`."""
     path = Path(path)
     try:
         regular, length = path.is_file(), path.stat().st_size
@@ -71,10 +82,10 @@ def _read_bytes(path: str | Path) -> bytes:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
 
 
-def _decode(data: bytes) -> np.ndarray | None:
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
     with _quiet_opencv():
         try:
-            return cv2.imdecode(np.frombuffer(data, np.uint8), READ_FLAGS)
+            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error:  # most formats answer None; some, and too many pixels, raise
             return None
 
