@@ -1,4 +1,4 @@
-"""Attention between the cells of two maps: full, linear and QuadTree, and the sparse ops below.
+"""Attention between the cells of two maps, mechanism by mechanism, and the sparse ops below.
 
 `build_attention("quadtree", channels=64, heads=4, kind="cross")` gives a module;
 `coarse_attention` and `fine_attention` are the ops; `backends()` says who computes them.

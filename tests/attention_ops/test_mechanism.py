@@ -11,6 +11,20 @@ CASES = {
     "quadtree-a": {"topk": (5, 3, 3), "variant": "A"},
     "quadtree-b": {"topk": (5, 3, 3), "variant": "B"},
     "quadtree-lepe": {"topk": (4, 4), "position": "lepe", "value_pyramid": "conv"},
+    "quadtree_classification": {"topk": (4, 4)},
+    "spatial_reduction-conv": {"ratio": 3},
+    "spatial_reduction-pool": {"reduction": "pool", "pool_size": 2},
+    "window": {"window": 3},
+    "window-shifted": {"window": 4, "shifted": True, "margin": 1},
+    "focal": {"window": 3, "margin": 1, "regions": 3},
+    "nearest": {"topk": 4},
+    "deformable": {"points": 3},
+    "multiscale_deformable": {"points": 2},
+    "deformed-table": {"stride": 2, "kernel": 3, "groups": 3, "table": (5, 4)},
+    "deformed-clamped": {"stride": 3, "offset_range": -1.0, "position": "none"},
+    "conditional": {},
+    "conditional-first": {"first": True},
+    "detr": {},
 }
 
 
@@ -99,9 +113,16 @@ def test_source_may_have_another_size_than_the_query(name, generator):
 
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_state_dict_names_projections_alike_in_every_mechanism(name):
-    keys = set(build_attention(name, 12, 3, "self", out_bias=False).state_dict())
-    assert {"query.weight", "key.weight", "value.weight", "out.weight"} <= keys
-    assert not any(key.endswith("bias") for key in keys)
+    settings = {"qkv_bias": False, "out_bias": False}
+    module = build_attention(name, 12, 3, "self", **settings)
+    keys = set(module.state_dict())
+    assert {f"{projection}.weight" for projection in module.projections} <= keys
+    assert {"value.weight", "out.weight"} <= keys
+    assert not keys & {f"{layer}.bias" for layer in ("query", "key", "value", "out")}
+
+
+def test_every_mechanism_of_maps_is_held_to_the_contract():
+    assert {case.partition("-")[0] for case in CASES} == set(MECHANISMS)
 
 
 def test_wrong_maps_and_settings_are_refused_in_words():
@@ -118,6 +139,7 @@ def test_wrong_maps_and_settings_are_refused_in_words():
     with pytest.raises(ValueError, match="kind must be one of self, cross, got 'both'"):
         build_attention("linear", 12, 3, "both")
     with pytest.raises(
-        ValueError, match=r"name must be one of softmax, linear, quadtree, row_.* got 'full'"
+        ValueError,
+        match=r"name must be one of softmax, linear, quadtree, .*row_softmax, .* got 'full'",
     ):
         build_attention("full", 12, 3, "self")

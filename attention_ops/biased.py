@@ -1,0 +1,45 @@
+"""Softmax attention over short lists of keys, with a bias on the logits; knows nothing of maps."""
+
+import torch
+from torch import Tensor, nn
+
+
+def biased_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    key_mask: Tensor | None = None,
+) -> Tensor:
+    """softmax(query . key / sqrt(D) + bias) value, over the valid keys.
+
+    Args:
+        query: (B, M, L, D).
+        key: (B, M, S, D).
+        value: (B, M, S, E); E may differ from D.
+        bias: added to the logits, broadcast to (B, M, L, S), or None.
+        key_mask: (B, S) bool, True = valid. What lies under it is not read, NaN included.
+
+    Returns:
+        (B, M, L, E), zeros in a batch entry without any valid key.
+    """
+    attend = nn.functional.scaled_dot_product_attention
+    if key_mask is None:
+        return attend(query, key, value, attn_mask=bias)
+    hidden = ~key_mask[:, None, :, None]
+    key, value = key.masked_fill(hidden, 0), value.masked_fill(hidden, 0)
+    # Without a valid key every key is let in: their values are zeros by now, so the message is 0
+    # and no row of the softmax is empty.
+    shown = (key_mask | ~key_mask.any(1, keepdim=True))[:, None, None, :]
+    mask = shown if bias is None else bias.masked_fill(~shown, -torch.inf)
+    return attend(query, key, value, attn_mask=mask)
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """Tokens per head: (B, L, C) -> (B, M, L, D), channel = head * D + d."""
+    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def join_heads(tokens: Tensor) -> Tensor:
+    """Undoes `split_heads`: (B, M, L, D) -> (B, L, C)."""
+    return tokens.transpose(1, 2).flatten(2)
