@@ -9,6 +9,7 @@ from attention_ops.cost import flops, peak_memory
 from attention_ops.functional import TopKMessage, coarse_attention, fine_attention
 from attention_ops.linear import LinearAttention, linear_attention
 from attention_ops.mechanism import Mechanism
+from attention_ops.mechanism_cost import MechanismCost, analytic_flops, mechanism_cost
 from attention_ops.position import sine_encoding
 from attention_ops.quadtree import QuadtreeAttention, VisitedCells
 from attention_ops.registry import MECHANISMS, ROW_MECHANISMS, build_attention
@@ -21,12 +22,14 @@ __all__ = [
     "LinearAttention",
     "LoftrLayer",
     "Mechanism",
+    "MechanismCost",
     "QuadtreeAttention",
     "QuadtreeBlock",
     "SoftmaxAttention",
     "TopKMessage",
     "TwoViewTransformer",
     "VisitedCells",
+    "analytic_flops",
     "backends",
     "build_attention",
     "coarse_attention",
@@ -34,6 +37,7 @@ __all__ = [
     "fine_attention",
     "flops",
     "linear_attention",
+    "mechanism_cost",
     "peak_memory",
     "sine_encoding",
     "softmax_attention",

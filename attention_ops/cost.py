@@ -3,10 +3,12 @@
 FLOPs are 2 per multiply-add of the matrix products that the maths needs; softmax, exp, top-K,
 norms and pooling are not counted. A backward pass counts its own five products (probabilities,
 their gradient, and the gradients of query, key and value), the first of which every fused
-kernel computes again instead of keeping.
+kernel computes again instead of keeping. A bilinear sample is CORNERS multiply-adds a channel, and
+twice that in its backward pass (the gradients of the map and of the position).
 """
 
 import gc
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from attention_ops._library import BACKWARD_PRODUCTS, FORWARD_PRODUCTS
 
+CORNERS = 4  # multiply-adds of a bilinear sample
+
 _aten = torch.ops.aten
 
 
 def flops(fn: Callable[..., Any], *args: Any) -> int:
     """FLOPs of `fn(*args)`, and of its backward pass if it runs one."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_SDPA) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
         fn(*args)
     return int(counter.get_total_flops())
 
@@ -69,8 +73,18 @@ def _sdpa_backward_flops(
     return int(sdpa_flop_count(query, key, value)) * BACKWARD_PRODUCTS // FORWARD_PRODUCTS
 
 
-# torch 2.13 counts 0 for scaled_dot_product_attention on CPU (pytorch #195460).
-_CPU_SDPA: dict[Any, Any] = {
+def _sample_flops(*_: Any, out_shape: torch.Size, **__: Any) -> int:
+    return 2 * CORNERS * math.prod(out_shape)
+
+
+def _sample_backward_flops(grad: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * 2 * CORNERS * math.prod(grad)
+
+
+# torch 2.13 counts 0 for scaled_dot_product_attention on CPU (pytorch #195460) and for sampling.
+_UNCOUNTED: dict[Any, Any] = {
+    _aten.grid_sampler_2d: _sample_flops,
+    _aten.grid_sampler_2d_backward: _sample_backward_flops,
     _aten._scaled_dot_product_flash_attention_for_cpu: _sdpa_flops,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _sdpa_backward_flops,
 }

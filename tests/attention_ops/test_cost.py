@@ -2,8 +2,6 @@ import pytest
 import torch
 
 from attention_ops import (
-    MECHANISMS,
-    build_attention,
     coarse_attention,
     fine_attention,
     flops,
@@ -57,12 +55,12 @@ def test_flops_of_linear_attention_by_hand():
     assert flops(linear_attention, tokens, tokens, tokens) == want
 
 
-@pytest.mark.parametrize("name", MECHANISMS)
-def test_no_mechanism_counts_only_its_projections(name):
-    module = build_attention(name, 8, 2, "self")
-    feature = torch.zeros(1, 8, 8, 8)
-    projections = 4 * 2 * 64 * 8 * 8
-    assert flops(module, feature, feature) > projections
+def test_flops_of_a_bilinear_sample_by_hand():
+    feature, grid = torch.zeros(2, 3, 4, 5, requires_grad=True), torch.zeros(2, 6, 7, 2)
+    sample = lambda: torch.nn.functional.grid_sample(feature, grid, align_corners=False)  # noqa: E731
+    once = 2 * 4 * (2 * 3 * 6 * 7)  # four corners for each sample and channel
+    assert flops(sample) == once
+    assert flops(lambda: sample().sum().backward()) == once + 2 * once
 
 
 def test_peak_memory_sees_what_is_freed_inside_a_call():
