@@ -183,6 +183,11 @@ class Dataset:
         if number in self._shards:
             self._shards.move_to_end(number)
             return self._shards[number]
+        if not 0 <= number < len(self.shard_names):
+            raise ValueError(
+                f"{self.path}: wanted a shard below {len(self.shard_names)}, got {number}; "
+                "the index is damaged: convert the set again"
+            )
         name = self.shard_names[number]
         shard = OpenShard(self.path.parent / name if name else self.path)
         self._shards[number] = shard

@@ -6,7 +6,7 @@ sets (package `planners`) make plans; `conversion` carries them out.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,9 @@ class PlanBuilder:
 
     def plan(self, info: DatasetInfo, remarks: Iterable[str] = ()) -> Plan:
         """What was collected."""
-        return Plan(info, self.images, _joined(self.rows), list(self.groups), list(remarks))
+        lines = list(remarks)
+        info = replace(info, missing="\n".join(lines))
+        return Plan(info, self.images, _joined(self.rows), list(self.groups), lines)
 
 
 def _joined(blocks: Sequence[np.ndarray]) -> np.ndarray:

@@ -70,6 +70,7 @@ class DatasetInfo:
     converter: str  # name and version of what wrote the file
     plan: str = ""  # digest of what was converted; the same inputs give the same
     notes: str = ""
+    missing: str = ""  # what the raw data lacked, a line each
 
 
 def image_dtype(name_bytes: int, options: Iterable[str] = ()) -> np.dtype:

@@ -1,0 +1,39 @@
+"""`python -m data_scripts COMMAND`: data sets into one HDF5 layout, pairs from depth, and checks.
+
+Nothing is ever fetched: a command says what is missing and where it comes from.
+"""
+
+import sys
+from collections.abc import Sequence
+
+FAILED = 2  # exit code for anything that the user can mend
+STOPPED = 130  # by Ctrl-C, as shells count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command in `argv` (sys.argv without the program by default); returns the exit code."""
+    import tyro
+
+    from data_scripts.commands import Command
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words:  # scannet-sample and scannet_sample alike
+        words[0] = words[0].replace("-", "_") if not words[0].startswith("-") else words[0]
+    try:
+        command = tyro.cli(
+            Command,
+            args=words,
+            prog="python -m data_scripts",
+            description=__doc__,
+        )
+        return command.run()
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return STOPPED
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
