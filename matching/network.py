@@ -101,10 +101,22 @@ class Network:
         return merged(ahead, swapped(self.matcher.match_features(features1, features0)))
 
     def _features(self, sides: Sequence[ImageFeatures], turn: int) -> Features:
-        """Kept features where there is one image and it has them, new ones otherwise."""
-        if len(sides) == 1 and turn in sides[0].features:
-            return sides[0].features[turn]
+        """Kept features where all images have them, new ones otherwise."""
+        if all(turn in side.features for side in sides):
+            return joined([side.features[turn] for side in sides])
         return self.features([side.image for side in sides], turn)
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """Features of several batches of equal size as those of one; all have a mask or none."""
+    if len(parts) == 1:
+        return parts[0]
+    masks = [part.mask for part in parts if part.mask is not None]
+    return Features(
+        torch.cat([part.coarse for part in parts]),
+        torch.cat([part.fine for part in parts]),
+        torch.cat(masks) if masks else None,
+    )
 
 
 def in_pixels(
