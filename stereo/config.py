@@ -60,11 +60,13 @@ class RefineConfig:
     iterations: int = 4
     radius: int = 4  # cells each way that a refinement step sees, on each scale
     scales: int = 2  # scales of the scores, each half as wide as the one before
+    propagation: int = 0  # rounds in which pixels try their neighbours' disparities, at inference
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
+            least = 0 if name == "propagation" else 1
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, got {value}")
         if self.hidden % 2:
             raise ValueError(f"hidden must be even, got {self.hidden}")
 
@@ -84,7 +86,7 @@ class StereoConfig:
 
 
 PRESETS: dict[str, StereoConfig] = {
-    "small": StereoConfig(),
+    "small": StereoConfig(refine=RefineConfig(propagation=2)),
     "sttr": StereoConfig("sttr"),
     "sttr_light": StereoConfig("sttr_light"),
 }

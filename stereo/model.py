@@ -18,6 +18,7 @@ from attention_ops.two_view import QuadtreeBlock, TwoViewTransformer
 from data_scripts.images import GREY
 from stereo.config import RowsConfig, StereoConfig
 from stereo.output import StereoOutput
+from stereo.propagation import propagated
 from stereo.refine import Refinement, Refiner
 from stereo.regression import regress_rows
 from stereo.transport import BOUND, sinkhorn_of_bounded
@@ -52,6 +53,7 @@ class StereoNetwork(nn.Module):
         refiner: from the first estimate to the answer.
         channels: C.
         transport_steps: Sinkhorn iterations.
+        propagation: rounds of `propagated` on the answer of `forward`.
     """
 
     size_multiple = QuarterTrunk.size_multiple
@@ -63,6 +65,7 @@ class StereoNetwork(nn.Module):
         refiner: Refiner,
         channels: int,
         transport_steps: int,
+        propagation: int = 0,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -70,6 +73,7 @@ class StereoNetwork(nn.Module):
         self.refiner = refiner
         self.project = nn.Conv2d(channels, channels, 1)
         self.transport_steps = transport_steps
+        self.propagation = propagation
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
         self.dustbin = nn.Parameter(torch.tensor(3.0))
 
@@ -80,8 +84,9 @@ class StereoNetwork(nn.Module):
             ValueError: other shapes.
         """
         refinement = self.steps(left, right).refinement
+        disp = refinement.disparity[-1].clamp_min(0)
         return StereoOutput(
-            disparity=refinement.disparity[-1].clamp_min(0),
+            disparity=propagated(left, right, disp, self.propagation),
             occlusion=refinement.occlusion_logit.sigmoid(),
             confidence=confidence(refinement.log_spread),
         )
@@ -179,6 +184,7 @@ def build_stereo(config: StereoConfig) -> nn.Module:
         ),
         channels=rows.channels,
         transport_steps=refine.transport_steps,
+        propagation=refine.propagation,
     )
 
 

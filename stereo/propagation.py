@@ -1,0 +1,112 @@
+"""Disparities taken over from neighbours where they explain the two images better.
+
+The network's answer is sharp to about a cell of 4 px; along depth edges the pixels of a cell belong to
+either side. As in PatchMatch stereo (Bleyer, Rhemann and Rother, BMVC 2011, sec. 3.3) each pixel tries the
+disparities of pixels near it and keeps the one with the least difference of colour and gradient (eq. 3)
+over a small window; a median takes out what single pixels chose alone. No parameters are learned; nothing
+but the two images and the disparity comes in.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+REACH_PX = (2, 5, 10)  # how far away the neighbours lie, each way
+WINDOW = 5  # px a side over which differences are averaged
+COLOUR_LIMIT = 0.1  # differences in [0, 1] beyond these count no more: highlights, occlusions
+GRADIENT_LIMIT = 8 / 255
+COLOUR_WEIGHT = 0.3
+MEDIANS = 2  # of 3 x 3 px at the end
+GAIN = 0.2 / 255  # a neighbour's disparity must be better by this
+STEP_PX = 0.5  # disparities nearer than this are the same surface: nothing to decide
+
+
+def propagated(left: Tensor, right: Tensor, disp: Tensor, rounds: int = 2) -> Tensor:
+    """Disparity (B, H, W) in px of the left image, each pixel with its own or a neighbour's value.
+
+    Args:
+        left: (B, 3, H, W) RGB in [0, 1].
+        right: (B, 3, H, W).
+        disp: (B, H, W) px, finite.
+        rounds: times that values travel; 0 gives disp.
+    """
+    wide = torch.promote_types(disp.dtype, torch.float32)
+    left_seen, right_seen = _seen(left.to(wide)), _seen(right.to(wide))
+    best = disp.to(wide)[:, None]
+    for _ in range(rounds):
+        start = best
+        least = _difference(left_seen, right_seen, best) - GAIN
+        for neighbour in _neighbours(start):
+            cost = _difference(left_seen, right_seen, neighbour)
+            better = (cost < least) & ((neighbour - best).abs() > STEP_PX)
+            least = torch.where(better, cost, least)
+            best = torch.where(better, neighbour, best)
+    for _ in range(MEDIANS if rounds else 0):
+        best = _median(best)
+    return best[:, 0].to(disp.dtype)
+
+
+def _seen(image: Tensor) -> Tensor:
+    """Weighted colour and the gradients of grey (B, 5, H, W) of RGB (B, 3, H, W)."""
+    grey = F.pad(image.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    smooth_rows = (grey[:, :, :-2] + 2 * grey[:, :, 1:-1] + grey[:, :, 2:]) / 8
+    smooth_columns = (grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]) / 8
+    across = smooth_rows[..., 2:] - smooth_rows[..., :-2]
+    down = smooth_columns[:, :, 2:] - smooth_columns[:, :, :-2]
+    return torch.cat([image, across, down], 1)
+
+
+def _difference(left: Tensor, right: Tensor, disp: Tensor) -> Tensor:
+    """How unlike pixels (x, y) of the left and (x - disp, y) of the right are, (B, 1, H, W)."""
+    B, _, H, W = left.shape
+    column = torch.arange(W, device=disp.device, dtype=disp.dtype)
+    x = (column - disp[:, 0]) * (2 / max(W - 1, 1)) - 1
+    y = torch.linspace(-1, 1, H, device=disp.device, dtype=disp.dtype) if H > 1 else x.new_zeros(1)
+    place = torch.stack([x, y[:, None].expand(B, H, W)], -1)
+    there = F.grid_sample(right, place, padding_mode="border", align_corners=True)
+    apart = (left - there).abs()
+    colour = apart[:, :3].mean(1, keepdim=True).clamp(max=COLOUR_LIMIT)
+    gradient = apart[:, 3:].sum(1, keepdim=True).clamp(max=GRADIENT_LIMIT)
+    cost = COLOUR_WEIGHT * colour + gradient
+    half = WINDOW // 2
+    return F.avg_pool2d(cost, WINDOW, 1, half, count_include_pad=False)
+
+
+def _neighbours(disp: Tensor) -> list[Tensor]:
+    """Map (B, 1, H, W) moved by each reach left, right, up and down; edges are repeated."""
+    H, W = disp.shape[-2:]
+    rows, columns = (torch.arange(side, device=disp.device) for side in (H, W))
+    moved = []
+    for reach in REACH_PX:
+        for step in (reach, -reach):
+            moved.append(disp[..., (columns + step).clamp(0, W - 1)])
+            moved.append(disp[:, :, (rows + step).clamp(0, H - 1)])
+    return moved
+
+
+def _median(disp: Tensor) -> Tensor:
+    """Median of the 3 x 3 pixels round each of disp (B, 1, H, W); edges are repeated.
+
+    With the columns sorted, it is the median of the largest low, the middle middle and the lowest high.
+    """
+    H, W = disp.shape[-2:]
+    padded = F.pad(disp, (1, 1, 1, 1), mode="replicate")
+    low, middle, high = _sorted(*(padded[:, :, start : start + H] for start in range(3)))
+
+    def beside(rows: Tensor) -> tuple[Tensor, ...]:
+        return tuple(rows[..., start : start + W] for start in range(3))
+
+    lowest = _sorted(*beside(low))[2]
+    middlest = _sorted(*beside(middle))[1]
+    highest = _sorted(*beside(high))[0]
+    return _sorted(lowest, middlest, highest)[1]
+
+
+def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Three maps, the lowest value of each place first."""
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    return (
+        torch.minimum(low, c),
+        torch.maximum(low, torch.minimum(high, c)),
+        torch.maximum(high, c),
+    )
