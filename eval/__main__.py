@@ -7,30 +7,66 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-PIPED_WIDTH = 120  # columns of the table where the output is no terminal; rich would take 80
-Name = Literal["dev", "strecha", "7scenes", "scannet-sample", "graf", "oxford", "stereo"]
+    from eval.passes import RunOptions
+
+PIPED_WIDTH = 160  # columns of the table where the output is no terminal; rich would take 80
+Matching = Literal[
+    "dev",
+    "strecha",
+    "7scenes",
+    "graf",
+    "oxford",
+    "scannet1500",
+    "megadepth1500",
+    "scannet-sample",
+    "pairs",
+    "hpatches",
+    "homography",
+]
+Stereo = Literal[
+    "stereo",
+    "sceneflow",
+    "kitti2012",
+    "kitti2015",
+    "middlebury",
+    "eth3d",
+    "disparity",
+]
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Accuracy of a method on a benchmark, printed with its protocol; goes on where it was stopped."""
 
-    benchmark: tyro.conf.Positional[Name]
-    """Which one; stereo is of disparity, the others of matching, which dev runs all."""
-    method: Annotated[str, tyro.conf.arg(metavar="small|sift|xfeat|sgbm|PATH")] = "small"
-    """Shipped weights by name, a baseline (sift and xfeat match, sgbm is stereo), or the path of a
-    checkpoint (.safetensors)."""
+    benchmark: tyro.conf.Positional[Matching | Stereo | Literal["all"]]
+    """Which one. Of disparity: stereo, sceneflow, kitti2012, kitti2015, middlebury, eth3d and disparity (any
+    index); the others of matching: pairs and homography take any list, dev runs all development sets. all
+    runs every benchmark whose data lie below --data, with our weights and the baselines."""
+    method: Annotated[
+        str, tyro.conf.arg(metavar="small|sift|xfeat|sgbm|PATH|FILE.h5|MODULE:FUNCTION")
+    ] = "small"
+    """Shipped weights by name, a baseline (sift and xfeat match, sgbm is stereo), the path of a checkpoint
+    (.safetensors), a file of predictions (.h5) or a function; see docs/benchmarks.md."""
     data: Path = Path("../shared/data")
-    """Folder that holds pose/, homography/ and stereo/."""
+    """Folder of the set in its original layout, a converted .h5 file, or the folder that holds pose/,
+    homography/ and stereo/."""
     out: Path = Path("out/eval")
-    """Folder for predictions, results.json and results.md."""
+    """Folder for predictions, results.json, results.md, pictures and index.html."""
+    repeats: int | None = None
+    """Estimates per pair, on shuffled matches; the default is the benchmark's (5, development sets 1)."""
+    limit: int | None = None
+    """Only so many first pairs, to try things out."""
+    workers: int = 1
+    """Processes that score."""
+    pictures: bool = True
+    """Whether to draw curves, pairs and error maps, and index.html."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return evaluate(arguments)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"python -m eval: {error}", file=sys.stderr)
+        print(f"python -m eval: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
@@ -47,44 +83,46 @@ def evaluate(arguments: Arguments) -> int:
     """Runs the benchmarks and prints and writes their results."""
     from rich.console import Console
 
-    table = _stereo(arguments) if arguments.benchmark == "stereo" else _matching(arguments)
+    from eval.every import run_every
+    from eval.passes import RunOptions
+
+    options = RunOptions(arguments.repeats, arguments.limit, arguments.workers)
+    if arguments.benchmark == "all":
+        tables = run_every(arguments.data, arguments.out, options, arguments.pictures)
+    elif arguments.benchmark in get_args(Stereo):
+        tables = _stereo(arguments, options)
+    else:
+        tables = _matching(arguments, options)
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    console.print(table)
+    for table in tables:
+        console.print(table)
     return 0
 
 
-def _matching(arguments: Arguments) -> "Table":
-    from eval.benchmarks import BENCHMARKS
-    from eval.methods import find_method
-    from eval.report import markdown_table, text_table, write_results
-    from eval.runner import run
+def _matching(arguments: Arguments, options: "RunOptions") -> "list[Table]":
+    from eval.benchmarks import BENCHMARKS, DEV
+    from eval.match_outcome import evaluate_matching
 
-    chosen = list(BENCHMARKS) if arguments.benchmark == "dev" else [arguments.benchmark]
-    method = find_method(arguments.method)
-    results = []
-    for name in chosen:
-        results += run(BENCHMARKS[name], method, arguments.data, arguments.out)
-    folder = arguments.out / arguments.benchmark / method.name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_results(results, folder / "results.json")
-    (folder / "results.md").write_text(markdown_table(results))
-    return text_table(results)
+    dev = arguments.benchmark == "dev"
+    chosen = list(DEV.values()) if dev else [BENCHMARKS[arguments.benchmark]]
+    # The sets of dev have one folder together, because some share a name with a benchmark of its own.
+    out = arguments.out / "dev" if dev else arguments.out
+    folder = arguments.out / arguments.benchmark
+    places = (arguments.data, out, folder)
+    return evaluate_matching(chosen, arguments.method, places, options, pictures=arguments.pictures)
 
 
-def _stereo(arguments: Arguments) -> "Table":
-    from eval.stereo import run, stereo_pairs
-    from eval.stereo_methods import find_stereo_method
-    from eval.stereo_report import text_table, write
+def _stereo(arguments: Arguments, options: "RunOptions") -> "list[Table]":
+    from eval.stereo_benchmarks import STEREO_BENCHMARKS
+    from eval.stereo_outcome import evaluate_stereo
 
-    method = find_stereo_method(arguments.method)
-    pairs = stereo_pairs(arguments.data)
-    folder = arguments.out / "stereo" / method.name
-    folder.mkdir(parents=True, exist_ok=True)
-    results = run(pairs, method, folder)
-    write(results, method, folder)
-    return text_table(results, method)
+    benchmark = STEREO_BENCHMARKS[arguments.benchmark]
+    places = (arguments.data, arguments.out)
+    return evaluate_stereo(
+        benchmark, arguments.method, places, options, pictures=arguments.pictures
+    )
 
 
 if __name__ == "__main__":

@@ -93,11 +93,11 @@ def demo(arguments: Arguments) -> str:
 
 def show_matches(pair: Motorcycle, name: str, picture: Path) -> list[str]:
     """Matches, draws and counts; what there is to say."""
-    from eval.methods import find_method
+    from eval.methods import load_matcher
     from eval.rectification import check_rectification
     from matching.draw import draw_matches
 
-    matcher = find_method(name).load()
+    matcher = load_matcher(name)
     start = time.perf_counter()
     matches = matcher.match(pair.left, pair.right)
     seconds = time.perf_counter() - start
@@ -110,16 +110,16 @@ def show_matches(pair: Motorcycle, name: str, picture: Path) -> list[str]:
 def show_disparity(pair: Motorcycle, name: str, picture: Path) -> list[str]:
     """Finds and draws the disparity, with its error; what there is to say."""
     from eval.disparity import score_disparity
-    from eval.stereo_methods import find_stereo_method
+    from eval.stereo_methods import load_stereo
     from stereo.draw import draw_disparity
 
-    stereo = find_stereo_method(name).load()
+    stereo = load_stereo(name)
     start = time.perf_counter()
     found = stereo.predict(pair.left, pair.right)
     seconds = time.perf_counter() - start
     draw_disparity(pair.left, found, picture, truth=pair.disp)
     score = score_disparity(found.disparity, pair.disp, np.isfinite(pair.disp))
-    errors = f"mean error {score.epe:.2f} px, {100 * score.bad[1]:.1f} % above 2 px"
+    errors = f"mean error {score.epe:.2f} px, {100 * score.above(2.0):.1f} % above 2 px"
     return [
         f"disparity, {seconds:.2f} s: {errors}, on {score.pixels} known pixels, occluded ones too",
         str(picture),

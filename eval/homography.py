@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from eval import lo_ransac
 from eval.estimators import Estimator, NoEstimateError
 
 
@@ -14,6 +15,8 @@ def estimate_homography(kpts0: np.ndarray, kpts1: np.ndarray, estimator: Estimat
     """
     if len(kpts0) < 4:
         raise NoEstimateError(f"{len(kpts0)} matches, 4 are needed")
+    if estimator.method == "poselib":
+        return lo_ransac.homography(kpts0, kpts1, estimator)
     points0, points1 = (np.ascontiguousarray(kpts, dtype=np.float64) for kpts in (kpts0, kpts1))
     try:
         H, _ = cv2.findHomography(

@@ -1,10 +1,11 @@
-"""What a benchmark is made of: image pairs with their ground truth, at the size of the image files."""
+"""What a benchmark of matching is made of: image pairs with their ground truth."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+
+from eval.image_source import ImageSource
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class PoseTruth:
     K0: np.ndarray  # (3, 3) of the image file, without skew
     K1: np.ndarray
     T_0to1: np.ndarray  # (4, 4), x1 = T x0
+    # Height and width of the images that K0 and K1 belong to, where that is not the size of the files.
+    K_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ Truth: TypeAlias = PoseTruth | HomographyTruth
 
 @dataclass(frozen=True)
 class ImagePair:
-    """Two image files and what is known of them."""
+    """Two images and what is known of them."""
 
     name: str  # different for each pair of a benchmark
-    path0: Path
-    path1: Path
+    image0: ImageSource
+    image1: ImageSource
     truth: Truth

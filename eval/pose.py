@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from eval import lo_ransac
 from eval.estimators import Estimator, Focal, NoEstimateError
 
 FAR = 1e9  # no point is too far away for the test that points lie before both cameras
@@ -46,6 +47,9 @@ def estimate_pose(
     """
     if len(kpts0) < 5:
         raise NoEstimateError(f"{len(kpts0)} matches, 5 are needed")
+    if estimator.method == "poselib":
+        R, t, inliers = lo_ransac.relative_pose(kpts0, kpts1, K0, K1, estimator)
+        return RelativePose(R, t / np.linalg.norm(t), inliers)
     focal = threshold_focal(K0, K1, estimator.focal)
     camera = np.diag([focal, focal, 1.0])
     points0, points1 = (

@@ -77,10 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(arguments: Arguments) -> Rectification:
     from data_scripts.given_images import as_rgb8
-    from eval.methods import find_method
+    from eval.methods import load_matcher
 
     left, right = (as_rgb8(path) for path in (arguments.left, arguments.right))
-    matches = find_method(arguments.method).load().match(left, right)
+    matches = load_matcher(arguments.method).match(left, right)
     return check_rectification(matches.kpts0, matches.kpts1)
 
 

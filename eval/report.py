@@ -1,82 +1,143 @@
-"""Results for people (a table with the protocol beside the numbers) and for programs (results.json)."""
+"""Results of matching for people (a table with the protocol beside the numbers) and for programs."""
 
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from data_scripts.atomic import replacing
-from eval.runner import Result
-from eval.scores import PRECISION_RULE
+from eval.environment import environment
+from eval.published import Published, published
+from eval.runner import Result, config, left_out
 
-PACKAGES = ("quadview", "torch", "opencv-python", "opencv-python-headless", "numpy")
+HEADINGS = (
+    "benchmark",
+    "method",
+    "estimator",
+    "AUC %",
+    "failed",
+    "right %",
+    "matches",
+    "s / pair",
+    "ms / est.",
+)
 
-
-def headings() -> list[str]:
-    """Names of the columns of `row`."""
-    return ["benchmark", "method", "estimator", "AUC %", "failed", "right %", "matches", "s / pair"]
+PUBLISHED_HEADINGS = ("benchmark", "method", "metric", "values", "protocol")
+PUBLISHED_TITLE = "published by others, not measured here"
 
 
 def row(result: Result) -> list[str]:
     """One result as text; areas and shares in percent."""
     benchmark, summary = result.benchmark, result.summary
-    thresholds = "/".join(summary.auc)
-    areas = " / ".join(f"{100 * area:.1f}" for area in summary.auc.values())
     return [
         benchmark.name,
         result.method,
         result.estimator.short,
-        f"@{thresholds} {benchmark.unit}: {areas}",
-        f"{summary.failed} of {summary.pairs}",
-        f"{100 * summary.precision:.1f}",
+        _areas(result),
+        f"{summary.failed} of {summary.pairs * summary.repeats}",
+        " / ".join(f"{100 * share:.1f}" for share in summary.correct.values()),
         f"{summary.mean_matches:.0f}",
-        f"{summary.median_seconds:.2f}",
+        "-" if math.isnan(summary.median_seconds) else f"{summary.median_seconds:.2f}",
+        f"{1000 * summary.median_estimator_seconds:.0f}",
     ]
+
+
+def _areas(result: Result) -> str:
+    summary = result.summary
+    text = " / ".join(f"{100 * area:.1f}" for area in summary.auc.values())
+    if summary.repeats > 1:
+        spread = " / ".join(f"{100 * each:.1f}" for each in summary.deviation.values())
+        text += f" ± {spread}"
+    return f"@{'/'.join(summary.auc)} {result.benchmark.unit}: {text}"
+
+
+def published_rows(results: Sequence[Result]) -> list[list[str]]:
+    """What papers and repositories report on the same benchmarks, marked as published."""
+    names = dict.fromkeys(result.benchmark.published for result in results)
+    return [published_row(each) for name in names if name for each in published(name)]
+
+
+def published_row(each: Published) -> list[str]:
+    """Cells under PUBLISHED_HEADINGS."""
+    values = " / ".join(f"{value:g}" for value in each.values)
+    return [each.benchmark, f"{each.method} (published)", each.metric, values, each.protocol]
 
 
 def notes(results: Sequence[Result]) -> list[str]:
     """What a reader must know about the table."""
-    sides = sorted({result.benchmark.long_side for result in results})
-    units = {result.benchmark.unit for result in results}
-    rules = ", ".join(rule for unit, rule in PRECISION_RULE.items() if unit in units)
+    benchmarks = {result.benchmark.name: result.benchmark for result in results}
+    units = {benchmark.unit for benchmark in benchmarks.values()}
+    right = {
+        "deg": "squared symmetric epipolar distance < 5e-4 / 1e-4 in normalised coordinates",
+        "px": "reprojection < 1 / 2 / 3 / 5 / 10 px (mean matching accuracy)",
+    }
     estimators = sorted({result.estimator for result in results}, key=str)
-    return [
-        f"Images shrunk to long side {', '.join(map(str, sides))} px, never enlarged; "
-        "thresholds in pixels of the shrunk images.",
+    repeats = max(result.summary.repeats for result in results)
+    lines = [*dict.fromkeys(_benchmark_note(each) for each in benchmarks.values())]
+    lines += [
         "AUC in percent: pose = larger of rotation and translation-direction error, homography = mean "
-        "corner error; a failed pair has an infinite error.",
-        f"right = mean share of matches with {rules}, in percent; "
-        "s / pair = median time of the match.",
+        "corner error; a failed estimate has an infinite error and is counted.",
+        f"right = mean share of matches with {', or '.join(right[unit] for unit in sorted(units))}, in "
+        "percent; s / pair = median time of the match at the size above; ms / est. = of one estimate.",
         f"Estimators: {'; '.join(map(str, estimators))}.",
     ]
+    if repeats > 1:
+        lines.append(
+            f"Mean ± sample standard deviation of {repeats} repeats; repeat 1 keeps the order of the "
+            "matches, the others shuffle it with seeds 1, 2, ..."
+        )
+    for benchmark in benchmarks.values():
+        lines += left_out(benchmark)
+    sources = {each.source for r in results for each in published(r.benchmark.published)}
+    return lines + [f"Published: {source}." for source in sorted(sources)]
 
 
-def text_table(results: Sequence[Result]) -> Table:
-    """The results as a table for a terminal."""
-    return terminal_table(headings(), map(row, results), notes(results))
+def _benchmark_note(benchmark: Any) -> str:
+    kept = f", the {benchmark.max_matches} most confident matches" if benchmark.max_matches else ""
+    source = f" {benchmark.source}." if benchmark.source else ""
+    return (
+        f"{benchmark.name}: {benchmark.sizing}{kept}; thresholds in pixels of the "
+        f"{benchmark.pixels} images.{source}"
+    )
+
+
+def text_tables(results: Sequence[Result]) -> list[Table]:
+    """The results, and below them what others published, as tables for a terminal."""
+    tables = [terminal_table(HEADINGS, map(row, results), notes(results))]
+    others = published_rows(results)
+    if others:
+        tables.append(terminal_table(PUBLISHED_HEADINGS, others, [], PUBLISHED_TITLE))
+    return tables
 
 
 def markdown_table(results: Sequence[Result]) -> str:
-    """The results as a table in Markdown."""
-    return markdown(headings(), map(row, results), notes(results))
+    """The same in Markdown."""
+    others = published_rows(results)
+    text = markdown(HEADINGS, map(row, results), notes(results))
+    if others:
+        text += f"\n{PUBLISHED_TITLE}:\n\n{markdown(PUBLISHED_HEADINGS, others, [])}"
+    return text
 
 
 def terminal_table(
-    names: Sequence[str], rows: Iterable[Sequence[str]], remarks: Sequence[str]
+    names: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    remarks: Sequence[str],
+    title: str | None = None,
 ) -> Table:
     """Cells under the names of their columns, with remarks below, for a terminal."""
-    table = Table(caption="\n".join(remarks), caption_justify="left")
+    table = Table(
+        title=title, caption="\n".join(remarks), caption_justify="left", title_justify="left"
+    )
     for name in names:
         table.add_column(name, no_wrap=True)
     for cells in rows:
-        table.add_row(*cells)
+        style = "dim" if any("(published)" in cell for cell in cells) else None
+        table.add_row(*cells, style=style)
     return table
 
 
@@ -84,7 +145,9 @@ def markdown(names: Sequence[str], rows: Iterable[Sequence[str]], remarks: Seque
     """The same in Markdown."""
     lines = [names, ["---"] * len(names), *rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n".join([table, "", *(f"- {remark}" for remark in remarks), ""])
+    return "\n".join(
+        [table, "", *(f"- {remark}" for remark in remarks), *([""] if remarks else [])]
+    )
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
@@ -94,7 +157,7 @@ def write_results(results: Sequence[Result], path: Path) -> None:
 
 def write_document(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Writes results as JSON with the machine and the versions that they come from."""
-    document = {"environment": environment(), "results": results}
+    document = {"environment": environment(), "results": finite(results)}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
 
@@ -105,40 +168,19 @@ def _as_json(result: Result) -> dict[str, Any]:
         "method": result.method,
         "identity": result.identity,
         "protocol": result.benchmark.protocol(result.estimator),
+        "config": config(result.benchmark),
         "estimator": asdict(result.estimator),
         "unit": result.benchmark.unit,
         **asdict(result.summary),
-        "scores": [finite(asdict(score)) for score in result.scores],
+        "scores": [asdict(score) for score in result.scores],
+        "published": [asdict(each) for each in published(result.benchmark.published)],
     }
 
 
-def finite(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with null for infinity and NaN, which JSON does not have."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-    }
-
-
-def environment() -> dict[str, str]:
-    """Versions, machine and commit."""
-    found = {package: _version(package) for package in PACKAGES}
-    found |= {"python": platform.python_version(), "machine": platform.platform()}
-    return found | {"commit": _commit()}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _commit() -> str:
-    root = Path(__file__).parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+def finite(value: Any) -> Any:
+    """The same with null for infinity and NaN, which JSON does not have, at any depth."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,13 +1,65 @@
 """Images at the size of a protocol, and ground truth carried over to that size."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
+import cv2
 import numpy as np
 
-from data_scripts.given_images import as_rgb8
-from data_scripts.image_files import read_image
-from data_scripts.shrink import fitted_size, shrink
+from eval.image_source import ImageSource, read_rgb
+
+FILTERS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """The size at which the images of a benchmark are matched.
+
+    Args:
+        rule: "long side" and "short side" shrink until that side has `size` pixels, "exact" resizes to
+            (height, width) whatever the aspect, "as given" leaves the image alone.
+        size: pixels of that side, or (height, width).
+        multiple: each side is then rounded down to a multiple of it, as LoFTR does for MegaDepth.
+        enlarge: whether a smaller image is enlarged.
+        filter: "area" cannot alias; "linear" is OpenCV's default, which LoFTR and SuperGlue use.
+    """
+
+    rule: Literal["long side", "short side", "exact", "as given"] = "long side"
+    size: int | tuple[int, int] = 800
+    multiple: int = 1
+    enlarge: bool = False
+    filter: Literal["area", "linear"] = "area"
+
+    def __post_init__(self) -> None:
+        exact = isinstance(self.size, tuple)
+        if exact != (self.rule == "exact"):
+            raise ValueError(f"size must be (height, width) for exact alone, got {self.size}")
+        if self.filter not in FILTERS:
+            raise ValueError(f"filter must be one of {tuple(FILTERS)}, got {self.filter!r}")
+
+    def of(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that an image of this height and width is resized to."""
+        if isinstance(self.size, tuple):
+            return self.size
+        side = {"long side": max, "short side": min, "as given": None}[self.rule]
+        scale = 1.0 if side is None else self.size / side(height, width)
+        if scale > 1 and not self.enlarge:
+            scale = 1.0
+        sides = (max(1, round(height * scale)), max(1, round(width * scale)))
+        h, w = (max(self.multiple, each // self.multiple * self.multiple) for each in sides)
+        return h, w
+
+    def __str__(self) -> str:
+        if isinstance(self.size, tuple):
+            text = f"images resized to {self.size[1]} x {self.size[0]}"
+        elif self.rule == "as given":
+            text = "images at their own size"
+        else:
+            verb = "resized" if self.enlarge else "shrunk"
+            text = f"images {verb} to {self.rule} {self.size}"
+        if self.multiple > 1:
+            text += f", sides rounded down to multiples of {self.multiple}"
+        return text if self.rule == "as given" else f"{text} ({self.filter} filter)"
 
 
 @dataclass(frozen=True)
@@ -18,12 +70,19 @@ class ResizedImage:
     scale: tuple[float, float]  # w / W, h / H: size here over size of the file
 
 
-def read_resized(path: Path, long_side: int) -> ResizedImage:
-    """The image at `path`, shrunk until its longer side has `long_side` pixels; never enlarged."""
-    rgb = as_rgb8(read_image(path), str(path))
+def read_resized(source: ImageSource, sizing: Sizing) -> ResizedImage:
+    """The image at `source` in the size that `sizing` wants."""
+    rgb = read_rgb(source)
     H, W = rgb.shape[:2]
-    height, width = fitted_size(H, W, long_side)
-    return ResizedImage(shrink(rgb, height, width), (width / W, height / H))
+    height, width = sizing.of(H, W)
+    if (height, width) == (H, W):
+        return ResizedImage(rgb, (1.0, 1.0))
+    # Averaging over areas means nothing where there are fewer pixels than wanted.
+    shrinks = height <= H and width <= W
+    kind = FILTERS[sizing.filter] if shrinks else cv2.INTER_LINEAR
+    return ResizedImage(
+        cv2.resize(rgb, (width, height), interpolation=kind), (width / W, height / H)
+    )
 
 
 def resize_transform(scale: tuple[float, float]) -> np.ndarray:

@@ -1,21 +1,27 @@
-"""The two passes over a benchmark: matches into a file, then scores from the file."""
+"""A matcher over a benchmark of matching: matches into a file, then scores from the file."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from eval.adapters import RecordedFile
 from eval.benchmarks import Benchmark
+from eval.environment import environment
 from eval.estimators import Estimator
-from eval.methods import Method, PairMatcher
-from eval.pairs import ImagePair
-from eval.predictions import Prediction, PredictionStore, read_predictions
-from eval.resized import ResizedImage, read_resized
+from eval.homography import warp_points
+from eval.journal import Row
+from eval.methods import Method, PairMatcher, digest, sources
+from eval.pairs import ImagePair, Truth
+from eval.passes import RunOptions, digest_of, no_reader, predict_all, score_all
+from eval.predictions import Prediction, PredictionStore, read_prediction
+from eval.resized import ResizedImage, Sizing, read_resized, resize_transform
 from eval.scores import PairScore, Summary, score_pair, summarise
+from matching.matches import Matches
 
 # What a matcher may raise for a pair that it cannot do; the pair then counts as failed and is shown.
 MATCH_FAILURES = (ValueError, TypeError, RuntimeError, MemoryError, cv2.error)
@@ -31,21 +37,69 @@ class Result:
     estimator: Estimator
     summary: Summary
     scores: tuple[PairScore, ...]
+    pairs: tuple[ImagePair, ...]  # in the order of the scores
+    predictions: Path
 
 
-def run(benchmark: Benchmark, method: Method, data: Path, out: Path) -> list[Result]:
-    """Scores `method` on `benchmark`, one result an estimator, going on from what lies in `out`."""
-    pairs = benchmark.pairs(data)
-    store = PredictionStore(
-        out / benchmark.name / method.name, _identity(benchmark, pairs, method), benchmark.name
-    )
+@dataclass(frozen=True)
+class ScoreTask:
+    """What one process needs to score one pair."""
+
+    predictions: Path
+    number: int
+    truth: Truth
+    benchmark: Benchmark
+
+
+def run(
+    benchmark: Benchmark,
+    method: Method,
+    data: Path,
+    out: Path,
+    options: RunOptions | None = None,
+) -> list[Result]:
+    """Scores `method` on `benchmark`, one result an estimator, going on from what lies in `out`.
+
+    Estimators that are not installed are left out; `left_out` says which.
+    """
+    options = options or RunOptions()
+    if options.repeats:
+        benchmark = replace(benchmark, repeats=options.repeats)
+    pairs = benchmark.pairs(data)[: options.limit]
+    folder = out / benchmark.name / method.name
+    identity = _identity(benchmark, pairs, method)
+    store = PredictionStore(folder, identity, _notes(benchmark, method))
     if not store.is_complete():
         predict(benchmark, pairs, method, store)
-    return score(benchmark, pairs, method, store.file)
+    return score(benchmark, pairs, method, store.file, options)
 
 
 def _identity(benchmark: Benchmark, pairs: Sequence[ImagePair], method: Method) -> str:
-    return f"{method.identity}; {len(pairs)} pairs; long side {benchmark.long_side}"
+    names = digest_of([(pair.name, str(pair.image0), str(pair.image1)) for pair in pairs])
+    kept = f"; {benchmark.max_matches} matches" if benchmark.max_matches else ""
+    return f"{method.identity}; {len(pairs)} pairs {names}; {benchmark.sizing}{kept}"
+
+
+def _notes(benchmark: Benchmark, method: Method) -> dict[str, Any]:
+    return {
+        "benchmark": benchmark.name,
+        "config": {"method": method.name, "identity": method.identity, **config(benchmark)},
+        "environment": environment(),
+    }
+
+
+def config(benchmark: Benchmark) -> dict[str, Any]:
+    """Every knob of the benchmark."""
+    left_aside = ("read", "read_h5", "estimators", "name", "published", "anywhere")
+    knobs = {key: value for key, value in vars(benchmark).items() if key not in left_aside}
+    return knobs | {"sizing": asdict(benchmark.sizing)}
+
+
+def left_out(benchmark: Benchmark) -> list[str]:
+    """Which estimators of the benchmark are not installed, and what to do about it."""
+    return [
+        f"{each.short} left out: {each.missing}" for each in benchmark.estimators if each.missing
+    ]
 
 
 def predict(
@@ -53,37 +107,55 @@ def predict(
 ) -> None:
     """First pass: matches all pairs that are not in `store` yet."""
     matcher = method.load()
-    for number, pair in enumerate(tqdm(pairs, f"{benchmark.name}, {method.name}", disable=None)):
-        if not store.has(number):
-            store.add(number, predict_pair(matcher, pair, benchmark.long_side))
-    store.finish([pair.name for pair in pairs])
+
+    def one(number: int) -> Prediction:
+        pair = pairs[number]
+        if isinstance(matcher, RecordedFile):
+            found = recorded(matcher, pair, benchmark.sizing)
+        else:
+            found = predict_pair(matcher, pair, benchmark.sizing)
+        return _best(found, benchmark.max_matches)
+
+    predict_all(store, [pair.name for pair in pairs], one, f"{benchmark.name}, {method.name}")
 
 
-def predict_pair(matcher: PairMatcher, pair: ImagePair, long_side: int) -> Prediction:
+def _best(found: Prediction, count: int | None) -> Prediction:
+    arrays = {key: getattr(found, key)[:count] for key in ("kpts0", "kpts1", "confidence")}
+    return replace(found, **arrays)
+
+
+def predict_pair(matcher: PairMatcher, pair: ImagePair, sizing: Sizing) -> Prediction:
     """What `matcher` gives for `pair`. An image that cannot be read raises: the data set is broken."""
-    image0, image1 = (read_resized(path, long_side) for path in (pair.path0, pair.path1))
+    image0, image1 = (read_resized(source, sizing) for source in (pair.image0, pair.image1))
     start = time.perf_counter()
     try:
         matches = matcher.match(image0.rgb, image1.rgb)
     except MATCH_FAILURES as error:
         empty = np.zeros((0, 2), np.float32)
-        reason = f"{type(error).__name__}: {error}"
-        return _prediction(image0, image1, (empty, empty, np.zeros(0, np.float32)), 0.0, reason)
-    seconds = time.perf_counter() - start
-    arrays = (matches.kpts0, matches.kpts1, matches.confidence)
-    return _prediction(image0, image1, arrays, seconds)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return _prediction(image0, image1, Matches(empty, empty, empty[:, 0]), 0.0, reason)
+    return _prediction(image0, image1, matches, time.perf_counter() - start)
+
+
+def recorded(file: RecordedFile, pair: ImagePair, sizing: Sizing) -> Prediction:
+    """What the file says of `pair`, at the size of the protocol; the time is not known."""
+    image0, image1 = (read_resized(source, sizing) for source in (pair.image0, pair.image1))
+    given = file.matches(pair.name)
+    kpts0, kpts1 = (
+        warp_points(kpts.astype(np.float64), resize_transform(image.scale))
+        for kpts, image in ((given.kpts0, image0), (given.kpts1, image1))
+    )
+    return _prediction(image0, image1, Matches(kpts0, kpts1, given.confidence), float("nan"))
 
 
 def _prediction(
-    image0: ResizedImage,
-    image1: ResizedImage,
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
-    seconds: float,
-    error: str = "",
+    image0: ResizedImage, image1: ResizedImage, matches: Matches, seconds: float, error: str = ""
 ) -> Prediction:
     (height0, width0), (height1, width1) = image0.rgb.shape[:2], image1.rgb.shape[:2]
     return Prediction(
-        *arrays,
+        matches.kpts0,
+        matches.kpts1,
+        matches.confidence,
         size0=(height0, width0),
         size1=(height1, width1),
         scale0=image0.scale,
@@ -94,17 +166,57 @@ def _prediction(
 
 
 def score(
-    benchmark: Benchmark, pairs: Sequence[ImagePair], method: Method, predictions: Path
+    benchmark: Benchmark,
+    pairs: Sequence[ImagePair],
+    method: Method,
+    predictions: Path,
+    options: RunOptions,
 ) -> list[Result]:
     """Second pass: scores the file `predictions` under each estimator of `benchmark`."""
-    found = list(read_predictions(predictions))
+    identity = _identity(benchmark, pairs, method)
+    usable = tuple(each for each in benchmark.estimators if not each.missing)
+    sendable = replace(
+        benchmark, estimators=usable, read=no_reader, read_h5=no_reader
+    )  # to a process
+    tasks = [ScoreTask(predictions, n, pair.truth, sendable) for n, pair in enumerate(pairs)]
+    rules = digest_of([config(benchmark), list(map(str, usable)), digest(sources("eval"))])
+    rows = score_all(
+        predictions.with_name("scores.jsonl"),
+        f"{identity}; scored by {rules}",
+        tasks,
+        score_task,
+        f"{benchmark.name}, {method.name}, scores",
+        options.workers,
+    )
     results = []
-    for estimator in benchmark.estimators:
-        scores = tuple(
-            score_pair(name, prediction, pair.truth, estimator)
-            for pair, (name, prediction) in zip(pairs, found, strict=True)
+    for number, estimator in enumerate(usable):
+        scores = tuple(_pair_score(row["scores"][number]) for row in rows)
+        summary = summarise(scores, benchmark.thresholds, benchmark.unit)
+        results.append(
+            Result(
+                benchmark,
+                method.name,
+                identity,
+                estimator,
+                summary,
+                scores,
+                tuple(pairs),
+                predictions,
+            )
         )
-        summary = summarise(scores, benchmark.thresholds)
-        identity = _identity(benchmark, pairs, method)
-        results.append(Result(benchmark, method.name, identity, estimator, summary, scores))
     return results
+
+
+def score_task(task: ScoreTask) -> Row:
+    """The scores of one pair under all estimators of its benchmark."""
+    name, prediction = read_prediction(task.predictions, task.number, Prediction)
+    benchmark = task.benchmark
+    scores = score_pair(
+        name, prediction, task.truth, benchmark.estimators, benchmark.repeats, benchmark.pixels
+    )
+    return {"scores": [asdict(score) for score in scores]}
+
+
+def _pair_score(row: Row) -> PairScore:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    return PairScore(**values)

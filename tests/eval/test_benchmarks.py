@@ -2,17 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from eval.benchmarks import BENCHMARKS
+from eval.benchmarks import BENCHMARKS, DEV
 from tests.shared_data import shared
 
 COUNTS = {"strecha": 84, "7scenes": 58, "scannet-sample": 5, "graf": 1, "oxford": 5}
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", DEV)
 def test_every_pair_of_the_development_sets_is_there(name):
-    pairs = BENCHMARKS[name].pairs(shared("data"))
+    pairs = DEV[name].pairs(shared("data"))
     assert len(pairs) == COUNTS[name]
-    assert all(path.is_file() for pair in pairs for path in (pair.path0, pair.path1))
+    assert all(path.is_file() for pair in pairs for path in (pair.image0, pair.image1))
 
 
 def test_a_missing_data_set_says_which_folder_is_wanted(tmp_path):

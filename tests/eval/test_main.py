@@ -1,11 +1,13 @@
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import pytest
 
-from eval.__main__ import Name, main
+from eval.__main__ import Matching, Stereo, main
 from eval.benchmarks import BENCHMARKS
+from eval.stereo_benchmarks import STEREO_BENCHMARKS
 from tests.shared_data import shared
 
 
@@ -23,7 +25,8 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
 
 
 def test_the_command_knows_exactly_the_benchmarks_there_are():
-    assert set(Name.__args__) == {"dev", "stereo", *BENCHMARKS}
+    assert set(get_args(Matching)) == {"dev", *BENCHMARKS}
+    assert set(get_args(Stereo)) == set(STEREO_BENCHMARKS)
 
 
 @pytest.mark.parametrize(

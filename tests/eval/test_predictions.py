@@ -1,9 +1,16 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import h5py
 import numpy as np
 import pytest
 
-from eval.predictions import Prediction, PredictionStore, read_predictions
+from eval.predictions import (
+    DisparityPrediction,
+    Prediction,
+    PredictionStore,
+    read_prediction,
+    read_predictions,
+)
 
 
 def prediction(count=3, error=""):
@@ -16,7 +23,7 @@ def prediction(count=3, error=""):
 
 
 def store(folder, identity="method 1"):
-    return PredictionStore(folder, identity, "strecha")
+    return PredictionStore(folder, identity, {"benchmark": "strecha", "config": {"knob": 1}})
 
 
 def test_what_is_written_is_read_again(tmp_path):
@@ -25,10 +32,25 @@ def test_what_is_written_is_read_again(tmp_path):
     for number, one in enumerate(wrote):
         kept.add(number, one)
     kept.finish(["a", "b"])
-    names, got = zip(*read_predictions(kept.file), strict=True)
+    names, got = zip(*read_predictions(kept.file, Prediction), strict=True)
     assert names == ("a", "b")
     for one, other in zip(wrote, got, strict=True):
         np.testing.assert_equal(asdict(other), asdict(one))
+    assert read_prediction(kept.file, 1, Prediction)[1].error == "ValueError: no"
+    with h5py.File(kept.file) as file:
+        assert (file.attrs["benchmark"], file.attrs["config"]) == ("strecha", '{"knob": 1}')
+
+
+def test_disparities_are_kept_exactly_even_where_there_are_none(tmp_path):
+    kept = store(tmp_path)
+    disp = np.random.default_rng(0).uniform(0, 200, (130, 170)).astype(np.float32)
+    disp[3, 4] = np.nan
+    wrote = DisparityPrediction(disp, (disp > 100).astype(np.float16), 0.5)
+    kept.add(0, wrote)
+    kept.finish(["a/b"])
+    name, got = read_prediction(kept.file, 0, DisparityPrediction)
+    assert name == "a/b"
+    np.testing.assert_equal(asdict(got), asdict(wrote))
 
 
 def test_pairs_done_before_an_interruption_are_kept(tmp_path):
@@ -42,7 +64,7 @@ def test_pairs_done_before_an_interruption_are_kept(tmp_path):
 def test_a_pair_half_written_does_not_count(tmp_path):
     kept = store(tmp_path)
     with pytest.raises(TypeError):
-        kept.add(0, object())
+        kept.add(0, replace(prediction(), error=object()))
     assert not store(tmp_path).has(0)
 
 

@@ -3,13 +3,19 @@ import numpy as np
 import pytest
 
 from eval.homography import warp_points
-from eval.resized import read_resized, resize_transform, resized_homography, resized_intrinsics
+from eval.resized import (
+    Sizing,
+    read_resized,
+    resize_transform,
+    resized_homography,
+    resized_intrinsics,
+)
 
 
 def test_a_large_image_is_shrunk_and_a_small_one_left(tmp_path):
     path = tmp_path / "image.png"
     cv2.imwrite(str(path), np.zeros((300, 600, 3), np.uint8))
-    shrunk, left = read_resized(path, 200), read_resized(path, 1000)
+    shrunk, left = (read_resized(path, Sizing("long side", side)) for side in (200, 1000))
     assert (shrunk.rgb.shape, shrunk.scale) == ((100, 200, 3), (1 / 3, 1 / 3))
     assert (left.rgb.shape, left.scale) == ((300, 600, 3), (1, 1))
 
@@ -17,7 +23,7 @@ def test_a_large_image_is_shrunk_and_a_small_one_left(tmp_path):
 def test_colours_come_as_red_green_blue(tmp_path):
     path = tmp_path / "red.png"
     cv2.imwrite(str(path), np.full((4, 4, 3), (0, 0, 255), np.uint8))  # OpenCV writes blue first
-    assert read_resized(path, 100).rgb[0, 0].tolist() == [255, 0, 0]
+    assert read_resized(path, Sizing()).rgb[0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_point_of_the_shrunk_picture_is_where_the_transform_says():
@@ -43,4 +49,30 @@ def test_intrinsics_and_homography_follow_the_pixels():
 
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
-        read_resized(tmp_path / "absent.png", 800)
+        read_resized(tmp_path / "absent.png", Sizing())
+
+
+@pytest.mark.parametrize(
+    ("sizing", "want"),
+    [
+        (
+            Sizing("long side", 840, multiple=8, enlarge=True),
+            (560, 840),
+        ),  # 1000 x 1500 -> 560 x 840
+        (Sizing("long side", 832, multiple=32, enlarge=True), (544, 832)),  # 554.7, rounded down
+        (Sizing("short side", 480, enlarge=True), (480, 720)),
+        (Sizing("short side", 2000), (1000, 1500)),  # never enlarged
+        (Sizing("short side", 2000, enlarge=True), (2000, 3000)),
+        (Sizing("exact", (480, 640)), (480, 640)),
+        (Sizing("as given"), (1000, 1500)),
+    ],
+)
+def test_sizes_by_hand(sizing, want):
+    assert sizing.of(1000, 1500) == want
+
+
+def test_a_sizing_that_means_nothing_is_refused():
+    with pytest.raises(ValueError, match="exact alone"):
+        Sizing("long side", (480, 640))
+    with pytest.raises(ValueError, match="filter must be"):
+        Sizing("as given", filter="cubic")

@@ -23,7 +23,7 @@ def write(folder, rows):
 
 def test_a_pose_pair_is_read_with_paths_beside_the_list(tmp_path):
     (pair,) = read_pairs_json(write(tmp_path, [POSE]))
-    assert (pair.name, pair.path0) == ("a/0--a/1", tmp_path / "a/0.png")
+    assert (pair.name, pair.image0) == ("a/0--a/1", tmp_path / "a/0.png")
     assert isinstance(pair.truth, PoseTruth)
     np.testing.assert_array_equal(pair.truth.K0, np.diag([500.0, 510, 1]))
 

@@ -1,0 +1,118 @@
+"""`python -m eval all`: every benchmark whose data are there, with our weights and the baselines.
+
+Writes tables.md, which docs/benchmarks.md quotes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+
+from data_scripts.atomic import replacing
+from eval.benchmarks import BENCHMARKS, DEV
+from eval.environment import environment
+from eval.match_outcome import evaluate_matching
+from eval.passes import RunOptions
+from eval.stereo_benchmarks import STEREO_BENCHMARKS
+from eval.stereo_outcome import evaluate_stereo
+
+MATCHERS = ("small", "sift")
+STEREOS = ("small", "sgbm")
+# Lists that a benchmark of any list is run on: benchmark, folder below that of all sets.
+LISTS = (
+    ("pairs", "pose/strecha"),
+    ("pairs", "pose/7scenes_redkitchen"),
+    ("homography", "homography/opencv_graf"),
+    ("homography", "homography/oxford"),
+)
+SETS = ("scannet-sample", "scannet1500", "megadepth1500", "hpatches")
+STEREO_SETS = ("stereo", "sceneflow", "kitti2012", "kitti2015", "middlebury", "eth3d")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command, and what it gave: tables, or why there are none."""
+
+    command: str
+    tables: list[Table]
+    text: str
+
+
+def run_every(data: Path, out: Path, options: RunOptions, pictures: bool) -> list[Table]:
+    """Runs all of it into `out`, one benchmark after another, and gives the tables.
+
+    After each command tables.md is written again with all that is done.
+    """
+    parts = []
+    out.mkdir(parents=True, exist_ok=True)
+    facts = environment()
+    head = f"Commit {facts['commit']}; {facts['processor']}; {facts['device']}; torch {facts['torch']}.\n"
+    for part in _parts(data, out, options, pictures):
+        parts.append(part)
+        bodies = [f"```\n{each.command}\n```\n\n{each.text}" for each in parts]
+        with replacing(out / "tables.md") as temporary:
+            temporary.write_text("\n".join([head, *bodies]))
+    return [table for part in parts for table in part.tables]
+
+
+def _parts(data: Path, out: Path, options: RunOptions, pictures: bool) -> Iterator[Part]:
+    for method in MATCHERS:
+        yield _dev(method, data, out, options, pictures)
+    for name in SETS:
+        folder = data / BENCHMARKS[name].folder
+        yield from _matching(name, name, folder, out, options, pictures)
+    for name, below in LISTS:
+        label = f"{name}-{Path(below).name}"
+        yield from _matching(name, label, data / below, out, options, pictures)
+    for name in STEREO_SETS:
+        yield from _stereo(name, data, out, options, pictures)
+
+
+def _dev(method: str, data: Path, out: Path, options: RunOptions, pictures: bool) -> Part:
+    places = (data, out / "dev", out / "dev")
+    tables = evaluate_matching(list(DEV.values()), method, places, options, pictures=pictures)
+    return Part(_command("dev", method, data), tables, _text(out / "dev" / method))
+
+
+def _matching(
+    name: str, label: str, folder: Path, out: Path, options: RunOptions, pictures: bool
+) -> Iterator[Part]:
+    benchmark = replace(BENCHMARKS[name], name=label)
+    for method in MATCHERS:
+        command = _command(name, method, folder)
+        try:
+            benchmark.pairs(folder)
+        except (FileNotFoundError, ValueError) as error:
+            yield _not_run(command, error)
+            return
+        places = (folder, out, out / label)
+        tables = evaluate_matching([benchmark], method, places, options, pictures=pictures)
+        yield Part(command, tables, _text(out / label / method))
+
+
+def _stereo(
+    name: str, data: Path, out: Path, options: RunOptions, pictures: bool
+) -> Iterator[Part]:
+    benchmark = replace(STEREO_BENCHMARKS[name], anywhere=False)
+    for method in STEREOS:
+        command = _command(name, method, data)
+        try:
+            benchmark.pairs(data)
+        except (FileNotFoundError, ValueError) as error:
+            yield _not_run(command, error)
+            return
+        tables = evaluate_stereo(benchmark, method, (data, out), options, pictures=pictures)
+        yield Part(command, tables, _text(out / name / method))
+
+
+def _command(name: str, method: str, data: Path) -> str:
+    return f"python -m eval {name} --method {method} --data {data}"
+
+
+def _not_run(command: str, error: Exception) -> Part:
+    return Part(command, [], f"Not run here: {' '.join(str(error).split())}\n")
+
+
+def _text(folder: Path) -> str:
+    return (folder / "results.md").read_text()
