@@ -182,26 +182,36 @@ def _write_index(plan: Plan, out: Path, jobs: list[ShardJob]) -> None:
 
 
 def _collect_images(plan: Plan, file: h5py.File, jobs: list[ShardJob]) -> np.ndarray:
-    """Copies the tables of all files into /images; the row of each image of the plan, -1 for none."""
+    """Copies the tables of all files into /images; the row of each image of the plan, -1 for none.
+
+    The table is made in one piece, so that readers can seek in it.
+    """
     numbers = np.full(len(plan.images), -1, np.int64)
     skipped: list[str] = []
-    table, kept = None, 0
+    kept, table = 0, None
     for job in jobs:
         with h5py.File(job.path) as shard:
             rows = shard[schema.IMAGES][()]
             skipped += shard[schema.SKIPPED].asstr()[()].tolist()
         names = {source.name.encode(): job.first + n for n, source in enumerate(job.sources)}
-        numbers[[names[name] for name in rows["name"]]] = np.arange(kept, kept + len(rows))
-        kept += len(rows)
+        numbers[[names[name] for name in rows["name"].tolist()]] = np.arange(kept, kept + len(rows))
         if len(jobs) > 1:
-            table = table or file.create_dataset(
-                schema.IMAGES, (0,), rows.dtype, maxshape=(None,), chunks=(1024,)
-            )
-            table.resize((kept,))
-            table[kept - len(rows) :] = rows
+            if table is None:
+                table = file.create_dataset(schema.IMAGES, (_count(jobs),), rows.dtype)
+            table[kept : kept + len(rows)] = rows
+        kept += len(rows)
     if len(jobs) > 1:
         file[schema.SKIPPED] = schema.strings(skipped)
     return numbers
+
+
+def _count(jobs: list[ShardJob]) -> int:
+    """Images in the files of `jobs`."""
+    total = 0
+    for job in jobs:
+        with h5py.File(job.path) as shard:
+            total += len(shard[schema.IMAGES])
+    return total
 
 
 def _write_pairs(file: h5py.File, plan: Plan, numbers: np.ndarray) -> None:

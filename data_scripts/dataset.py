@@ -1,6 +1,6 @@
 """Reading a converted data set: `open_dataset(path)` gives pairs whose images are decoded when asked.
 
-Nothing but a block of table rows and a few open files is held, so a set of a million pairs opens at once
+Nothing but a few open files is held, so a set of a million pairs opens at once
 and is walked in constant memory. A Dataset may be pickled and may cross a fork: every process opens
 the files for itself. The layout of the files is told in `schema`.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from data_scripts import schema
 from data_scripts.image_files import decode_image
-from data_scripts.table_blocks import TableBlocks
+from data_scripts.table_rows import TableRows
 
 OPEN_SHARDS = 16  # files of records kept open
 
@@ -201,6 +201,8 @@ class Dataset:
         if self._process == os.getpid():
             for shard in self._shards.values():
                 shard.file.close()
+            for table in self._rows.values():
+                table.close()
             self._file.close()
         self._process = -1
 
@@ -218,11 +220,11 @@ class Dataset:
     def __reduce__(self) -> tuple[type["Dataset"], tuple[Path]]:
         return Dataset, (self.path,)
 
-    def _tables(self) -> dict[str, TableBlocks]:
+    def _tables(self) -> dict[str, TableRows]:
         """The tables, opened by this process: HDF5 handles must not be shared across a fork."""
         if self._process != os.getpid():
             self._open_index()
-        return self._blocks
+        return self._rows
 
     def _open_index(self) -> None:
         self._file = open_h5(self.path)
@@ -235,9 +237,9 @@ class Dataset:
         for name in (schema.IMAGES, schema.PAIRS):
             if name not in self._file:
                 raise ValueError(f"{self.path}: wanted a table {name}, got none; convert it again")
-        self._blocks = {
-            "images": TableBlocks(self._file[schema.IMAGES]),
-            "pairs": TableBlocks(self._file[schema.PAIRS]),
+        self._rows = {
+            "images": TableRows(self._file[schema.IMAGES], self.path),
+            "pairs": TableRows(self._file[schema.PAIRS], self.path),
         }
 
     def _column(self, name: str) -> Any:
