@@ -11,7 +11,9 @@ COMMANDS = {
     "align": "matching.align",
     "batch": "matching.batch",
     "convert": "matching.convert",
+    "export": "matching.export_command",
     "recall": "matching.recall",
+    "reconstruct": "matching.reconstruction",
     "stitch": "matching.stitch",
 }
 

@@ -1,0 +1,173 @@
+"""`python -m matching reconstruct`: COLMAP's incremental reconstruction of an exported database (pycolmap).
+
+Shows what our matches are worth to a tool that others use; with known poses, how far its own are off.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class ReconstructCommand:
+    """Reconstruct a scene from a database that `export colmap` wrote; wants quadview[colmap].
+
+    Args:
+        database: The database.
+        images: Folder of the images that were matched.
+        out: Folder for COLMAP's model; made where it is missing.
+        truth: Pairs with image0, image1 and T_0to1 in a JSON list; the error of the relative poses is told.
+        keep_intrinsics: Do not refine the cameras: for exports with --intrinsics.
+        threads: Of COLMAP; -1 takes all cores.
+    """
+
+    database: Path
+    images: Path
+    out: Path
+    truth: Path | None = None
+    keep_intrinsics: bool = False
+    threads: int = -1
+
+
+@dataclass(frozen=True)
+class PoseErrors:
+    """Errors of relative poses against known ones, in degrees, one per pair."""
+
+    rotation_deg: "np.ndarray"  # (P,)
+    translation_deg: "np.ndarray"  # (P,) of the direction
+
+    def __str__(self) -> str:
+        import numpy as np
+
+        worst = [each.max() for each in (self.rotation_deg, self.translation_deg)]
+        middle = [np.median(each) for each in (self.rotation_deg, self.translation_deg)]
+        return (
+            f"relative poses of {len(self.rotation_deg)} pairs: rotation off by {middle[0]:.3f} degrees "
+            f"(median), {worst[0]:.3f} (worst); direction of translation by {middle[1]:.3f}, {worst[1]:.3f}"
+        )
+
+
+def parse(argv: Sequence[str]) -> ReconstructCommand:
+    """The command that `argv` spells; exits with a message where it spells none."""
+    return tyro.cli(ReconstructCommand, args=argv, prog="python -m matching reconstruct")
+
+
+def run(command: ReconstructCommand) -> str:
+    """Reconstructs; returns the lines to print.
+
+    Raises:
+        ValueError: no reconstruction, pycolmap is missing, or a wrong file; as OSError.
+    """
+    if not command.database.is_file():
+        raise FileNotFoundError(
+            f"{command.database}: there is no such database; make it with python -m matching export colmap"
+        )
+    known = None if command.truth is None else read_poses(command.truth)
+    try:
+        import pycolmap
+    except ImportError as error:
+        raise ValueError(
+            "wanted pycolmap, which is not installed: pip install quadview[colmap]"
+        ) from error
+    command.out.mkdir(parents=True, exist_ok=True)
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR
+    options = pycolmap.IncrementalPipelineOptions(num_threads=command.threads, min_model_size=3)
+    if command.keep_intrinsics:
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False
+    models = pycolmap.incremental_mapping(command.database, command.images, command.out, options)
+    if not models:
+        raise ValueError(
+            f"{command.database}: no two images have enough verified matches to begin with; match more "
+            "pairs or a larger --long-side"
+        )
+    best = max(models.values(), key=lambda model: model.num_reg_images())
+    with pycolmap.Database.open(command.database) as database:
+        total = database.num_images()
+    lines = [
+        f"{best.num_reg_images()} of {total} images registered, {best.num_points3D()} points, mean track "
+        f"length {best.compute_mean_track_length():.2f}, mean reprojection error "
+        f"{best.compute_mean_reprojection_error():.3f} px"
+    ]
+    if known is not None:
+        lines.append(str(pose_errors(_poses(best), known)))
+    return "\n".join(lines)
+
+
+def read_poses(path: Path) -> dict[tuple[str, str], "np.ndarray"]:
+    """T_0to1 (4, 4), x1 = T x0, of the pairs in a JSON list.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: not such a list.
+    """
+    import numpy as np
+
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        poses = {
+            (str(row["image0"]), str(row["image1"])): np.array(row["T_0to1"], np.float64)
+            for row in rows
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: wanted a JSON list of image0, image1 and T_0to1, got {error!r}"
+        ) from error
+    if any(T.shape != (4, 4) for T in poses.values()):
+        raise ValueError(f"{path}: T_0to1 must be (4, 4)")
+    return poses
+
+
+def pose_errors(
+    world_to_camera: dict[str, "np.ndarray"], known: dict[tuple[str, str], "np.ndarray"]
+) -> PoseErrors:
+    """Errors of the relative poses of all known pairs whose images both have a pose.
+
+    A name in `known` may have folders before it that the other lacks: `scene/a.jpg` is `a.jpg`.
+
+    Args:
+        world_to_camera: (4, 4) by name of the image.
+        known: T_0to1 (4, 4) by names of both images.
+
+    Raises:
+        ValueError: none of the pairs has both poses.
+    """
+    import numpy as np
+
+    rotations, translations = [], []
+    for names, truth in known.items():
+        T = [_find(world_to_camera, name) for name in names]
+        if T[0] is None or T[1] is None:
+            continue
+        found = T[1] @ np.linalg.inv(T[0])
+        cosine = (np.trace(found[:3, :3].T @ truth[:3, :3]) - 1) / 2
+        rotations.append(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
+        along = found[:3, 3] @ truth[:3, 3]
+        length = np.linalg.norm(found[:3, 3]) * np.linalg.norm(truth[:3, 3])
+        translations.append(np.rad2deg(np.arccos(np.clip(along / length, -1, 1))))
+    if not rotations:
+        raise ValueError("wanted known poses of images in the model, got none; check the names")
+    return PoseErrors(np.array(rotations), np.array(translations))
+
+
+def _find(poses: dict[str, "np.ndarray"], name: str) -> "np.ndarray | None":
+    parts = name.split("/")
+    found = (poses.get("/".join(parts[start:])) for start in range(len(parts)))
+    return next((pose for pose in found if pose is not None), None)
+
+
+def _poses(model: Any) -> dict[str, "np.ndarray"]:
+    """World to camera (4, 4) of every image in the model, by name."""
+    import numpy as np
+
+    return {
+        image.name: np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
+        for image in model.images.values()
+        if image.has_pose
+    }

@@ -1,0 +1,53 @@
+import json
+
+import numpy as np
+import pytest
+
+from matching import __main__ as command
+from matching.reconstruction import pose_errors, read_poses
+
+
+def pose(angle_deg, translation):
+    T = np.eye(4)
+    angle = np.deg2rad(angle_deg)
+    T[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    T[:3, 3] = translation
+    return T
+
+
+def test_pose_errors_by_hand():
+    world_to_camera = {"a.jpg": pose(10, (1, 0, 0)), "b.jpg": pose(30, (0, 2, 0))}
+    T_0to1 = world_to_camera["b.jpg"] @ np.linalg.inv(world_to_camera["a.jpg"])
+    wrong = T_0to1.copy()
+    wrong[:3, :3] = pose(23, (0, 0, 0))[:3, :3]  # 3 degrees more than 20
+    length = np.linalg.norm(T_0to1[:3, 3])
+    wrong[:3, 3] = T_0to1[:3, 3] + (0, 0, length)  # 45 degrees off
+    known = {("s/a.jpg", "s/b.jpg"): T_0to1, ("a.jpg", "b.jpg"): wrong, ("a.jpg", "x.jpg"): wrong}
+    errors = pose_errors(world_to_camera, known)
+    np.testing.assert_allclose(errors.rotation_deg, [0, 3], atol=1e-5)
+    np.testing.assert_allclose(errors.translation_deg, [0, 45], atol=1e-5)
+    assert str(errors).startswith(
+        "relative poses of 2 pairs: rotation off by 1.500 degrees (median)"
+    )
+    with pytest.raises(ValueError, match="check the names"):
+        pose_errors(world_to_camera, {("x", "y"): wrong})
+
+
+def test_poses_are_read_and_wrong_lists_told(tmp_path):
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([{"image0": "a", "image1": "b", "T_0to1": np.eye(4).tolist()}]))
+    np.testing.assert_array_equal(read_poses(path)["a", "b"], np.eye(4))
+    for wrong in ("{", "[1]", '[{"image0": "a", "image1": "b", "T_0to1": [1]}]'):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=r"pairs\.json: "):
+            read_poses(path)
+
+
+def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, capsys, monkeypatch):
+    words = ["reconstruct", "--images", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert command.main([*words, "--database", "none.db"]) == 2
+    assert "none.db: there is no such database" in capsys.readouterr().err
+    (tmp_path / "a.db").touch()
+    monkeypatch.setitem(__import__("sys").modules, "pycolmap", None)
+    assert command.main([*words, "--database", str(tmp_path / "a.db")]) == 2
+    assert "pip install quadview[colmap]" in capsys.readouterr().err
