@@ -1,8 +1,8 @@
 """Training batches: synthetic rectified pairs drawn on the fly, the same for the same number."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_scripts.rectified import RectifiedPair, flipped_and_swapped
+from data_scripts.rectified_crop import random_window, shrunk_pair
 from data_scripts.stereo_layered import stereo_layered_pair
 from data_scripts.stereo_photometric import stereo_photometric
 from data_scripts.stereo_scene import stereo_scene_pair
+from stereo.real_pairs import RealPairSettings
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class PairSettings:
     sizes: tuple[tuple[int, int], ...] = ((192, 320), (128, 480))  # H, W; one a batch
     batch: int = 4  # pairs in a batch of the first size; another size gets about as many pixels
     scenes: float = 0.25  # share of ray-cast scenes; the others are layered photographs
+    real: RealPairSettings = field(default_factory=RealPairSettings)
 
 
 class StereoBatches(Dataset[Batch]):
@@ -50,6 +53,7 @@ class StereoBatches(Dataset[Batch]):
         settings: sizes and shares.
         seed: first part of the seed of every batch.
         textures: images that serve, with the photographs, as surfaces of ray-cast scenes.
+        real: readers of labelled pairs; a share of the pairs is drawn from them.
     """
 
     def __init__(
@@ -58,11 +62,13 @@ class StereoBatches(Dataset[Batch]):
         settings: PairSettings,
         seed: int,
         textures: Sequence[NDArray[np.uint8]] = (),
+        real: Sequence[Callable[[], RectifiedPair]] = (),
     ) -> None:
         self.photos = photos
         self.surfaces = [*photos, *textures]
         self.settings = settings
         self.seed = seed
+        self.real = real
 
     def __getitem__(self, number: int) -> Batch:
         generator = torch.Generator().manual_seed((self.seed << 32) + number)
@@ -72,6 +78,9 @@ class StereoBatches(Dataset[Batch]):
         return collated([self._pair(size, generator) for _ in range(count)])
 
     def _pair(self, size: tuple[int, int], generator: torch.Generator) -> RectifiedPair:
+        share = self.settings.real.share
+        if self.real and float(torch.rand((), generator=generator)) < share:
+            return self._real_pair(size, generator)
         draw = torch.rand(2, generator=generator).tolist()
         if draw[0] < self.settings.scenes:
             pair = stereo_scene_pair(self.surfaces, size, generator)
@@ -79,6 +88,14 @@ class StereoBatches(Dataset[Batch]):
             pair = stereo_layered_pair(self.photos, size, generator)
         pair = flipped_and_swapped(pair) if draw[1] < 0.5 else pair
         return stereo_photometric(pair, generator)
+
+    def _real_pair(self, size: tuple[int, int], generator: torch.Generator) -> RectifiedPair:
+        """A window of a labelled pair; exchanged eyes only where both have labels."""
+        number = int(torch.randint(len(self.real), (), generator=generator))
+        whole = shrunk_pair(self.real[number](), self.settings.real.long_side)
+        pair = random_window(whole, size, generator)
+        swap = pair.both_sides and float(torch.rand((), generator=generator)) < 0.5
+        return stereo_photometric(flipped_and_swapped(pair) if swap else pair, generator)
 
 
 def collated(pairs: Sequence[RectifiedPair]) -> Batch:

@@ -31,6 +31,7 @@ from stereo.config import PRESETS
 from stereo.data import Batch, PairSettings, StereoBatches
 from stereo.losses import stereo_loss
 from stereo.model import StereoNetwork, build_stereo
+from stereo.real_pairs import real_pairs
 
 PROG = "python -m stereo train"
 BAD_PX = 2.0  # a disparity further off than this is reported as bad
@@ -78,7 +79,8 @@ def train(settings: TrainSettings) -> StereoNetwork:
     photos = PhotoFolder(settings.photos)
     kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
     textures = PhotoFolder(settings.textures) if settings.textures else ()
-    data = StereoBatches(kept, settings.pairs, settings.seed, textures)
+    real = real_pairs(settings.pairs.real)
+    data = StereoBatches(kept, settings.pairs, settings.seed, textures, real)
     start, stop = state.step * world + rank, settings.steps * world
     batches = batches_from(data, start, stop, world, settings.workers)
     checks: list[Batch] = []
