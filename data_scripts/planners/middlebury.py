@@ -27,12 +27,8 @@ OLD_NAMES = (
     ("scene1.row3.col3.ppm", "scene1.row3.col4.ppm", "truedisp.row3.col3.pgm", ""),  # tsukuba
 )
 TSUKUBA = 16
-SCALES = {
-    "quarter": 4,
-    "half": 2,
-    "third": 3,
-    "full": 1,
-}  # stored values per pixel, of folder names
+# stored values per pixel, of names of folders in lower case
+SCALES = {"thirdsize": 3, "halfsize": 2, "fullsize": 1}
 SCALE_2001 = 8
 WIDEST = {
     "im2.png": ((500, 4), (1000, 2), (10**9, 1)),
