@@ -22,6 +22,8 @@ COMPILERS = ("c++", "g++", "clang++")
 # The kernels spell out their vectors; contraction into fused multiply-adds is all they ask of the
 # compiler. -ffast-math would break the -inf of masks.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast", "-pthread")
+PER_SET = ("kernels.cpp", "sampling.cpp")  # compiled for each instruction set
+ONCE = ("library.cpp", "sampling_library.cpp")
 AVX2 = ("-mavx2", "-mfma")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
 
@@ -101,13 +103,14 @@ def _compile_commands(compiler: list[str], csrc: Path, work: Path) -> dict[Path,
     commands = {}
     for name, (width, flags) in instruction_sets(platform.machine()).items():
         defines = (f"-DQV_WIDTH={width}", f"-DQV_TABLE=qv_{name}", f'-DQV_NAME="{name}"')
-        output = work / f"{name}.o"
-        source = str(csrc / "kernels.cpp")
-        commands[output] = [*compiler, *FLAGS, *flags, *defines, "-c", source, "-o", str(output)]
-    output = work / "library.o"
+        for source in PER_SET:
+            output = work / f"{name}.{source}.o"
+            options = [*FLAGS, *flags, *defines, "-c", str(csrc / source), "-o", str(output)]
+            commands[output] = [*compiler, *options]
     define = f'-DQV_SOURCE_HASH="{source_hash(csrc)}"'
-    source = str(csrc / "library.cpp")
-    commands[output] = [*compiler, *FLAGS, define, "-c", source, "-o", str(output)]
+    for source in ONCE:
+        output = work / f"{source}.o"
+        commands[output] = [*compiler, *FLAGS, define, "-c", str(csrc / source), "-o", str(output)]
     return commands
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from attention_ops import sampling_native, sampling_portable
+from attention_ops import native, sampling_native, sampling_portable
 from attention_ops._checks import check_shape
-from attention_ops.backends import current_backend
+from attention_ops.backends import implementation
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -56,11 +56,8 @@ def sample_weighted(value: Tensor, sizes: Sizes, location: Tensor, weight: Tenso
 
 
 def _implementation(value: Tensor) -> ModuleType:
-    """Who serves a call: the compiled kernel for float32 on the CPU, unless another is forced."""
-    forced_portable = current_backend() != "native"
-    if forced_portable or value.device.type != "cpu" or value.dtype != torch.float32:
-        return sampling_portable
-    return sampling_native if sampling_native.is_ready() else sampling_portable
+    """Who serves a call: the compiled kernel wherever it would serve the sparse ops."""
+    return sampling_native if implementation(value) is native else sampling_portable
 
 
 @torch.library.custom_op("quadview::sample", mutates_args=())
