@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from data_scripts.atomic import replacing
-from eval.benchmarks import BENCHMARKS, DEV
+from eval.benchmarks import BENCHMARKS
 from eval.environment import environment
 from eval.match_outcome import evaluate_matching
 from eval.passes import RunOptions
@@ -57,8 +57,6 @@ def run_every(data: Path, out: Path, options: RunOptions, pictures: bool) -> lis
 
 
 def _parts(data: Path, out: Path, options: RunOptions, pictures: bool) -> Iterator[Part]:
-    for method in MATCHERS:
-        yield _dev(method, data, out, options, pictures)
     for name in SETS:
         folder = data / BENCHMARKS[name].folder
         yield from _matching(name, name, folder, out, options, pictures)
@@ -67,12 +65,6 @@ def _parts(data: Path, out: Path, options: RunOptions, pictures: bool) -> Iterat
         yield from _matching(name, label, data / below, out, options, pictures)
     for name in STEREO_SETS:
         yield from _stereo(name, data, out, options, pictures)
-
-
-def _dev(method: str, data: Path, out: Path, options: RunOptions, pictures: bool) -> Part:
-    places = (data, out / "dev", out / "dev")
-    tables = evaluate_matching(list(DEV.values()), method, places, options, pictures=pictures)
-    return Part(_command("dev", method, data), tables, _text(out / "dev" / method))
 
 
 def _matching(

@@ -134,7 +134,7 @@ def terminal_table(
         title=title, caption="\n".join(remarks), caption_justify="left", title_justify="left"
     )
     for name in names:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=title != PUBLISHED_TITLE)
     for cells in rows:
         style = "dim" if any("(published)" in cell for cell in cells) else None
         table.add_row(*cells, style=style)

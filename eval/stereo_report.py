@@ -22,7 +22,7 @@ ERRORS = ("EPE px", *(f"bad {limit:g}" for limit in BAD_PX), "D1", "no answer")
 PAIR_HEADINGS = ("pair", "size", *ERRORS, "occlusion IoU", "F1", "s / pair")
 GROUP_HEADINGS = ("data", "pixels", "average", "images", "empty", *ERRORS)
 OCCLUSION_HEADINGS = ("data", "average", "IoU", "F1", "two-class IoU", "s / pair")
-RULE_HEADINGS = ("data", "counted as", "images", "skipped", "EPE px", "outliers %", "rule")
+RULE_HEADINGS = ("data", "counted as", "images", "skipped", "EPE px", "outliers %")
 MOST_PAIRS = 50  # longer lists of pairs are in results.json alone
 PIXELS = {
     "all": "all known",
@@ -110,7 +110,6 @@ def _rule_rows(group: GroupResult) -> list[list[str]]:
             str(each.skipped),
             f"{each.epe:.3f}",
             _percent(each.outliers),
-            each.convention.rule,
         ]
         for each in group.conventions
     ]
@@ -151,6 +150,7 @@ def notes(result: StereoResult) -> list[str]:
         "out and counted as empty. per pixel: every pixel does.",
         f"Occlusion from a probability of {OCCLUDED_FROM:g} on, where the set tells it. IoU and F1 are of the "
         "occluded class alone; two-class IoU is STTR's figure, which the many visible pixels raise.",
+        *(f"Counted as {each.name}: {each.rule}." for each in benchmark.conventions),
         *failed,
         *(f"Published: {source}." for source in sources),
     ]
