@@ -69,7 +69,7 @@ def run(command: ReconstructCommand) -> str:
         raise FileNotFoundError(
             f"{command.database}: there is no such database; make it with python -m matching export colmap"
         )
-    known = None if command.truth is None else read_poses(command.truth)
+    known = None if command.truth is None else read_poses(command.truth, command.images)
     try:
         import pycolmap
     except ImportError as error:
@@ -77,7 +77,7 @@ def run(command: ReconstructCommand) -> str:
             "wanted pycolmap, which is not installed: pip install quadview[colmap]"
         ) from error
     command.out.mkdir(parents=True, exist_ok=True)
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
     options = pycolmap.IncrementalPipelineOptions(num_threads=command.threads, min_model_size=3)
     if command.keep_intrinsics:
         options.ba_refine_focal_length = options.ba_refine_extra_params = False
@@ -100,8 +100,13 @@ def run(command: ReconstructCommand) -> str:
     return "\n".join(lines)
 
 
-def read_poses(path: Path) -> dict[tuple[str, str], "np.ndarray"]:
-    """T_0to1 (4, 4), x1 = T x0, of the pairs in a JSON list.
+def read_poses(path: Path, images: Path) -> dict[tuple[str, str], "np.ndarray"]:
+    """T_0to1 (4, 4), x1 = T x0, of the pairs in a JSON list, by the names that the images have below `images`.
+
+    Args:
+        path: of the list; its names are below its own folder. Pairs that do not lie below `images` are left
+            out.
+        images: folder of the images.
 
     Raises:
         FileNotFoundError: no such list.
@@ -111,25 +116,28 @@ def read_poses(path: Path) -> dict[tuple[str, str], "np.ndarray"]:
 
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        poses = {
-            (str(row["image0"]), str(row["image1"])): np.array(row["T_0to1"], np.float64)
+        listed = [
+            (path.parent / row["image0"], path.parent / row["image1"], np.float64(row["T_0to1"]))
             for row in rows
-        }
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: wanted a JSON list of image0, image1 and T_0to1, got {error!r}"
         ) from error
-    if any(T.shape != (4, 4) for T in poses.values()):
+    if any(np.shape(T) != (4, 4) for _, _, T in listed):
         raise ValueError(f"{path}: T_0to1 must be (4, 4)")
-    return poses
+    top = images.resolve()
+    return {
+        (image0.relative_to(top).as_posix(), image1.relative_to(top).as_posix()): T
+        for image0, image1, T in ((a.resolve(), b.resolve(), T) for a, b, T in listed)
+        if image0.is_relative_to(top) and image1.is_relative_to(top)
+    }
 
 
 def pose_errors(
     world_to_camera: dict[str, "np.ndarray"], known: dict[tuple[str, str], "np.ndarray"]
 ) -> PoseErrors:
     """Errors of the relative poses of all known pairs whose images both have a pose.
-
-    A name in `known` may have folders before it that the other lacks: `scene/a.jpg` is `a.jpg`.
 
     Args:
         world_to_camera: (4, 4) by name of the image.
@@ -142,9 +150,9 @@ def pose_errors(
 
     rotations, translations = [], []
     for names, truth in known.items():
-        T = [_find(world_to_camera, name) for name in names]
-        if T[0] is None or T[1] is None:
+        if not set(names) <= set(world_to_camera):
             continue
+        T = [world_to_camera[name] for name in names]
         found = T[1] @ np.linalg.inv(T[0])
         cosine = (np.trace(found[:3, :3].T @ truth[:3, :3]) - 1) / 2
         rotations.append(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
@@ -154,12 +162,6 @@ def pose_errors(
     if not rotations:
         raise ValueError("wanted known poses of images in the model, got none; check the names")
     return PoseErrors(np.array(rotations), np.array(translations))
-
-
-def _find(poses: dict[str, "np.ndarray"], name: str) -> "np.ndarray | None":
-    parts = name.split("/")
-    found = (poses.get("/".join(parts[start:])) for start in range(len(parts)))
-    return next((pose for pose in found if pose is not None), None)
 
 
 def _poses(model: Any) -> dict[str, "np.ndarray"]:

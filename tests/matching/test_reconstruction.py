@@ -22,7 +22,8 @@ def test_pose_errors_by_hand():
     wrong[:3, :3] = pose(23, (0, 0, 0))[:3, :3]  # 3 degrees more than 20
     length = np.linalg.norm(T_0to1[:3, 3])
     wrong[:3, 3] = T_0to1[:3, 3] + (0, 0, length)  # 45 degrees off
-    known = {("s/a.jpg", "s/b.jpg"): T_0to1, ("a.jpg", "b.jpg"): wrong, ("a.jpg", "x.jpg"): wrong}
+    back = np.linalg.inv(T_0to1)
+    known = {("b.jpg", "a.jpg"): back, ("a.jpg", "b.jpg"): wrong, ("a.jpg", "x.jpg"): wrong}
     errors = pose_errors(world_to_camera, known)
     np.testing.assert_allclose(errors.rotation_deg, [0, 3], atol=1e-5)
     np.testing.assert_allclose(errors.translation_deg, [0, 45], atol=1e-5)
@@ -35,12 +36,18 @@ def test_pose_errors_by_hand():
 
 def test_poses_are_read_and_wrong_lists_told(tmp_path):
     path = tmp_path / "pairs.json"
-    path.write_text(json.dumps([{"image0": "a", "image1": "b", "T_0to1": np.eye(4).tolist()}]))
-    np.testing.assert_array_equal(read_poses(path)["a", "b"], np.eye(4))
+    rows = [
+        {"image0": f"{scene}/a.jpg", "image1": f"{scene}/b.jpg", "T_0to1": np.eye(4).tolist()}
+        for scene in ("one", "two")
+    ]
+    path.write_text(json.dumps(rows))
+    assert list(read_poses(path, tmp_path / "two")) == [("a.jpg", "b.jpg")]
+    assert len(read_poses(path, tmp_path)) == 2
+    np.testing.assert_array_equal(read_poses(path, tmp_path)["one/a.jpg", "one/b.jpg"], np.eye(4))
     for wrong in ("{", "[1]", '[{"image0": "a", "image1": "b", "T_0to1": [1]}]'):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"pairs\.json: "):
-            read_poses(path)
+            read_poses(path, tmp_path)
 
 
 def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, capsys, monkeypatch):
