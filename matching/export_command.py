@@ -27,7 +27,7 @@ class ExportCommand:
     """
 
     matches: Path
-    radius_px: float = 2.0
+    radius_px: float = 1.0
     min_confidence: float = 0.0
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 FAILED = 2  # exit code for anything that the user can mend
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
 # Each module has parse(words) and run(command), which gives the lines to print.
 COMMANDS = {
+    "batch": "stereo.batch",
     "convert": "stereo.convert",
 }
 
@@ -32,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt as stop:
+        print("stopped:", str(stop) or "nothing was written", file=sys.stderr)
+        return STOPPED
     return 0
 
 
