@@ -23,16 +23,23 @@ def biased_attention(
     Returns:
         (B, M, L, E), zeros in a batch entry without any valid key.
     """
-    attend = nn.functional.scaled_dot_product_attention
     if key_mask is None:
-        return attend(query, key, value, attn_mask=bias)
+        return _attend(query, key, value, bias)
     hidden = ~key_mask[:, None, :, None]
     key, value = key.masked_fill(hidden, 0), value.masked_fill(hidden, 0)
     # Without a valid key every key is let in: their values are zeros by now, so the message is 0
     # and no row of the softmax is empty.
     shown = (key_mask | ~key_mask.any(1, keepdim=True))[:, None, None, :]
     mask = shown if bias is None else bias.masked_fill(~shown, -torch.inf)
-    return attend(query, key, value, attn_mask=mask)
+    return _attend(query, key, value, mask)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    # Fused kernels want values as wide as keys; without one all logits would be held at once.
+    missing = key.shape[3] - value.shape[3]
+    wide = nn.functional.pad(value, (0, missing)) if missing > 0 else value
+    message = nn.functional.scaled_dot_product_attention(query, key, wide, attn_mask=mask)
+    return message[..., : value.shape[3]]
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:

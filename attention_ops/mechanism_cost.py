@@ -184,7 +184,7 @@ def _deformed(module: Any, grid: Grid, source_grid: Grid) -> int:  # noqa: ARG00
 def _conditional(module: Any, grid: Grid, source_grid: Grid) -> int:
     L, S, C = math.prod(grid), math.prod(source_grid), module.out.in_features
     of_query = 4 if module.first_place is not None else 5
-    return (of_query * L + 3 * S) * C**2 + 3 * L * S * C
+    return (of_query * L + 3 * S) * C**2 + 4 * L * S * C  # values are filled up to 2 D
 
 
 def _padded(grid: Grid, side: int) -> int:

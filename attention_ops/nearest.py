@@ -4,8 +4,12 @@ Wang et al.: "KVT: k-NN Attention for Boosting Vision Transformers", ECCV 2022, 
 a sparse attention with K keys could reach at best: QuadTree attention finds some of these keys.
 """
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from attention_ops.functional import fine_attention
 from attention_ops.mechanism import Kind, Mechanism, flat_heads
@@ -14,7 +18,6 @@ from attention_ops.tile import select
 SCORE_ELEMENTS = 1 << 22  # of the tile of scores that is held at a time, 16 MB of float32
 
 
-@torch.no_grad()
 def nearest_keys(query: Tensor, key: Tensor, topk: int, key_mask: Tensor | None = None) -> Tensor:
     """The valid keys with the largest inner products; of equal ones the lower number.
 
@@ -27,6 +30,12 @@ def nearest_keys(query: Tensor, key: Tensor, topk: int, key_mask: Tensor | None 
     Returns:
         (B, M, L, K) int32, ascending numbers in [0, S), -1 where there are too few valid keys.
     """
+    index: Tensor = _nearest(query.detach(), key.detach(), topk, key_mask)
+    return index
+
+
+@torch.library.custom_op("quadview::nearest", mutates_args=())
+def _nearest(query: Tensor, key: Tensor, topk: int, key_mask: Tensor | None) -> Tensor:
     B, M, L, _ = query.shape
     S = key.shape[2]
     index = torch.empty(B, M, L, min(topk, S), dtype=torch.int32, device=query.device)
@@ -38,6 +47,17 @@ def nearest_keys(query: Tensor, key: Tensor, topk: int, key_mask: Tensor | None 
             score = score.masked_fill_(hidden, -torch.inf)
         index[:, :, first : first + rows] = select(score, topk, hidden is None)
     return index
+
+
+@_nearest.register_fake
+def _(query: Tensor, key: Tensor, topk: int, _key_mask: Any) -> Tensor:
+    shape = (*query.shape[:3], torch.sym_min(topk, key.shape[2]))
+    return query.new_empty(shape, dtype=torch.int32)
+
+
+@register_flop_formula(torch.ops.quadview.nearest)
+def _flops(query: torch.Size, key: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(query) * key[2]
 
 
 class NearestAttention(Mechanism):
