@@ -5,10 +5,11 @@ any moment and by any signal, goes on with the files that are missing when the s
 again; what it then makes is the same. Memory does not grow with the set beyond its tables.
 """
 
+import glob
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def convert(plan: Plan, out: Path, settings: Settings | None = None) -> Converte
         return finished
     folder = shard_folder(out)
     folder.mkdir(exist_ok=True)
-    _remove_stale(folder)
+    _remove_stale(folder.iterdir())
+    _remove_stale(out.parent.glob(f".{glob.escape(out.stem[:100])}.*.h5"))
     jobs = list(_jobs(plan, folder, digests, settings))
     results = _run(jobs, settings.workers, len(plan.images))
     bad = [reason for result in results for reason in result.bad]
@@ -111,15 +113,17 @@ def _finished(out: Path, plan: Plan, settings: Settings) -> Converted | None:
     return None
 
 
-def _remove_stale(folder: Path) -> None:
-    """Removes what processes that are gone were writing."""
-    for path in folder.iterdir():
+def _remove_stale(paths: Iterable[Path]) -> None:
+    """Removes those of `paths` that processes which are gone were writing."""
+    for path in paths:
         found = STALE.match(path.name)
         if found and not _runs(int(found[1])):
             path.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:
+    if os.name == "nt":  # where os.kill is no question; a file too many does no harm
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

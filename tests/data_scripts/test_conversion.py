@@ -63,13 +63,13 @@ def run_until(folder, name, calls):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 @pytest.mark.parametrize(
     ("name", "calls", "resumed"),
-    [("decode_image", 4, 2), ("_write_index", 1, 6), ("_tidy", 1, 6)],
-    ids=["inside a file of records", "before the index", "after the index"],
+    [("decode_image", 4, 2), ("_write_index", 1, 6), ("_write_pairs", 1, 6), ("_tidy", 1, 6)],
+    ids=["inside a file of records", "before the index", "inside the index", "after the index"],
 )
 def test_a_killed_conversion_goes_on_where_it_was(tmp_path, name, calls, resumed):
     run_until(tmp_path, name, calls)
     stale = list(tmp_path.rglob(".*.h5"))
-    assert bool(stale) == (name == "decode_image")
+    assert bool(stale) == (name in ("decode_image", "_write_pairs"))
     plan = draw_plan_again(tmp_path)
     done = convert(plan, tmp_path / "set.h5", SMALL)
     assert (done.images, done.pairs, done.resumed) == (6, 5, resumed)
@@ -187,6 +187,6 @@ def test_temporary_files_of_running_processes_are_left_alone(tmp_path):
     gone = tmp_path / ".000000.99999999.h5"  # above the largest process number of Linux
     for path in (running, gone):
         path.touch()
-    conversion._remove_stale(tmp_path)
+    conversion._remove_stale([running, gone])
     assert running.exists()
     assert not gone.exists()
