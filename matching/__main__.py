@@ -14,6 +14,7 @@ COMMANDS = {
     "export": "matching.export_command",
     "recall": "matching.recall",
     "reconstruct": "matching.reconstruction",
+    "soak": "matching.soak",
     "stitch": "matching.stitch",
 }
 
