@@ -48,7 +48,8 @@ class Arguments:
     benchmark: tyro.conf.Positional[Matching | Stereo | Literal["all"]]
     """Which one. Of disparity: stereo, sceneflow, kitti2012, kitti2015, middlebury, eth3d and disparity (any
     index); the others of matching: pairs and homography take any list, dev runs all development sets. all
-    runs every benchmark whose data lie below --data, with our weights and the baselines."""
+    runs every benchmark whose data lie below --data, with our weights and the baselines. Not a benchmark, with
+    options of its own: cost, what attention costs in FLOPs, memory and time."""
     method: Annotated[
         str, tyro.conf.arg(metavar="small|sift|xfeat|sgbm|PATH|FILE.h5|MODULE:FUNCTION")
     ] = "small"
@@ -71,6 +72,11 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 where the data or the method is not as it must be."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["cost"]:
+        from eval.cost_command import main as cost
+
+        return cost(words[1:])
     arguments = tyro.cli(Arguments, prog="python -m eval", args=argv)
     try:
         return evaluate(arguments)
