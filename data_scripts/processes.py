@@ -1,6 +1,9 @@
 """Work in several processes: few jobs are handed out at a time, so a long list costs no memory."""
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +26,7 @@ def run_in_processes(
     """
     left = iter(jobs)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_prepare) as pool:
         running: set[Future[Result]] = set()
         try:
             while True:
@@ -44,7 +47,18 @@ def run_in_processes(
                 future.cancel()
 
 
-def _one_thread() -> None:
+def _prepare() -> None:
+    """Makes a process a good worker: one thread of OpenCV, deaf to Ctrl-C, gone with its parent."""
     import cv2
 
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work, file by file
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Ends this process when its parent is killed; else it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
