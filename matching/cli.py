@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MatchCommand:
-    """Match two images of the same scene; `python -m matching train --help` tells about training.
+    """Match two images of the same scene.
+
+    Other things to do, each with its own --help: align, batch, convert, export, recall, reconstruct, soak,
+    stitch, train, as in `python -m matching train --help`.
 
     Args:
         image0: First image file.

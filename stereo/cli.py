@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StereoCommand:
-    """Disparity of a rectified pair; `python -m stereo train --help` tells about training.
+    """Disparity of a rectified pair.
+
+    Other things to do, each with its own --help: batch, bench, convert, train, as in
+    `python -m stereo train --help`.
 
     Args:
         left: Left image file.
