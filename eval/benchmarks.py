@@ -178,6 +178,7 @@ BENCHMARKS = DEV | {
             name="scannet-sample",
             folder="pose/scannet_sample",
             read=_superglue,
+            read_h5=read_converted,
             estimators=(POSE_RANSAC, POSE_SUPERGLUE, POSE_LO, POSE_MAGSAC),
             source="SuperGlue's list format; 640 x 480; RANSAC 0.5 px is LoFTR's protocol, 1 px is "
             "SuperGlue's; intrinsics scaled with pixel centres at whole numbers",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from eval.conventions import SCENEFLOW, Convention
-from eval.readers.converted_stereo import read_converted_stereo
+from eval.readers.converted_stereo import ConvertedRule, read_converted_stereo
 from eval.readers.stereo_pairs import read_any_disparities
 from eval.readers.stereo_sets import (
     HALF_WEIGHT,
@@ -23,7 +23,8 @@ from eval.stereo_pairs import StereoPair
 Reader = Callable[[Path], Sequence[StereoPair]]
 Region = Literal["all", "noc", "occ", "foreground", "background"]
 REGIONS: tuple[Region, ...] = ("all", "noc", "occ")
-CHOICES = "every region and both means are printed; none is implied"
+ANY_RULE = ConvertedRule()
+KITTI_RULE = ConvertedRule(covered_known=False)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class StereoBenchmark:
     clip: bool = False  # whether predictions are clipped to [0, ndisp] of the scene
     weighted: bool = False  # whether scenes have Middlebury's weights in the mean of images
     conventions: tuple[Convention, ...] = ()
+    rule: ConvertedRule = ANY_RULE  # of converted files
     anywhere: bool = True  # whether the data folder may be the folder of the set itself
     source: str = ""
     published: str = ""
@@ -53,7 +55,8 @@ class StereoBenchmark:
         """
         folder = self.find(data)
         converted = folder.suffix in (".h5", ".hdf5")
-        pairs = list((read_converted_stereo if converted else self.read)(folder))
+        found = read_converted_stereo(folder, self.rule) if converted else self.read(folder)
+        pairs = list(found)
         if not self.weighted:
             pairs = [replace(pair, weight=1.0) for pair in pairs]
         elif converted:
@@ -78,7 +81,7 @@ class StereoBenchmark:
 
 
 def _weight(pair: StereoPair) -> float:
-    return 0.5 if any(part in HALF_WEIGHT for part in Path(pair.group).parts) else 1.0
+    return 0.5 if HALF_WEIGHT.intersection(Path(pair.name).parts) else 1.0
 
 
 STEREO_BENCHMARKS = {
@@ -107,6 +110,7 @@ STEREO_BENCHMARKS = {
             "EPE by a named convention",
             primary="all",
             conventions=SCENEFLOW,
+            rule=ConvertedRule(border=True, by_group=True),
             source="FlyingThings3D TEST where there is such a folder, else every pair found; final and clean "
             "pass apart; visible by STTR's rules (occlusion mask, inside both images, 0 < d <= width)",
             published="sceneflow",
@@ -118,6 +122,7 @@ STEREO_BENCHMARKS = {
             "bad 3 (Out-Noc, Out-All) per pixel; 2, 3 and 4 px are here, 5 px is not",
             primary="noc",
             regions=("all", "noc"),
+            rule=KITTI_RULE,
             source="training set; errors above 3 px without a relative part, pixels of all images pooled",
             published="kitti2012",
         ),
@@ -128,6 +133,7 @@ STEREO_BENCHMARKS = {
             "D1 of all pixels, per pixel",
             primary="all",
             regions=("all", "noc", "foreground", "background"),
+            rule=KITTI_RULE,
             source="training set; D1 = above 3 px and above 5 % of the truth, pixels of all images pooled; "
             "D1-fg and D1-bg by obj_map where it is there; no pixel is interpolated, one without a "
             "prediction is wrong",
