@@ -7,6 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["self", "cross"]
+Attention = Literal[  # attention_ops.MECHANISMS
+    "linear",
+    "softmax",
+    "quadtree",
+    "quadtree_classification",
+    "spatial_reduction",
+    "window",
+    "focal",
+    "nearest",
+    "deformable",
+    "multiscale_deformable",
+    "deformed",
+    "conditional",
+    "detr",
+]
 
 
 @dataclass(frozen=True)
@@ -36,7 +51,7 @@ class CoarseConfig:
     block: Literal["loftr", "quadtree"] = (
         "loftr"  # encoder layer: post-norm MLP or pre-norm conv MLP
     )
-    attention: Literal["linear", "softmax", "quadtree"] = "linear"
+    attention: Attention = "linear"  # others than quadtree with the settings they come with
     channels: int = 256
     heads: int = 8
     kinds: tuple[Kind, ...] = ("self", "cross") * 4
