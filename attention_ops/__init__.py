@@ -5,24 +5,32 @@
 """
 
 from attention_ops.backends import backends, current_backend, use_backend
+from attention_ops.conditional import ConditionalAttention, DetrAttention
 from attention_ops.cost import flops, peak_memory
+from attention_ops.deformable import DeformableAttention
 from attention_ops.functional import TopKMessage, coarse_attention, fine_attention
 from attention_ops.linear import LinearAttention, linear_attention
 from attention_ops.mechanism import Mechanism
 from attention_ops.mechanism_cost import MechanismCost, analytic_flops, mechanism_cost
 from attention_ops.position import sine_encoding
 from attention_ops.quadtree import QuadtreeAttention, VisitedCells
+from attention_ops.reference_points import PointedMechanism, own_points, point_encoding
 from attention_ops.registry import MECHANISMS, ROW_MECHANISMS, build_attention
+from attention_ops.sampling import sample_weighted
 from attention_ops.softmax import SoftmaxAttention, softmax_attention
 from attention_ops.two_view import LoftrLayer, QuadtreeBlock, TwoViewTransformer
 
 __all__ = [
     "MECHANISMS",
     "ROW_MECHANISMS",
+    "ConditionalAttention",
+    "DeformableAttention",
+    "DetrAttention",
     "LinearAttention",
     "LoftrLayer",
     "Mechanism",
     "MechanismCost",
+    "PointedMechanism",
     "QuadtreeAttention",
     "QuadtreeBlock",
     "SoftmaxAttention",
@@ -38,7 +46,10 @@ __all__ = [
     "flops",
     "linear_attention",
     "mechanism_cost",
+    "own_points",
     "peak_memory",
+    "point_encoding",
+    "sample_weighted",
     "sine_encoding",
     "softmax_attention",
     "use_backend",
