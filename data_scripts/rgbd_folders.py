@@ -20,7 +20,8 @@ import numpy as np
 from data_scripts.catalogue import OWN
 from data_scripts.image_files import read_image
 from data_scripts.images import read_depth
-from data_scripts.planners.raw_files import numbers, read_calibration, read_matrix, read_pose
+from data_scripts.planners.raw_files import read_pose
+from data_scripts.planners.scannet_frames import camera
 from data_scripts.shard_files import scaled_K
 
 MM = 0.001
@@ -125,33 +126,25 @@ def _listed_pairs(folder: Path) -> Scan | None:
 
 
 def _python_export(folder: Path, K: np.ndarray | None) -> Scan:
-    camera = folder / "intrinsic" / "intrinsic_color.txt"
-    depth_camera = folder / "intrinsic" / "intrinsic_depth.txt"
-    K_image = read_matrix(camera, 3, 3) if camera.exists() else _given(K, folder)
-    K_depth = read_matrix(depth_camera, 3, 3) if depth_camera.exists() else None
+    own = camera(folder, "color")
+    K_image = _given(K if own is None else own, folder)
     images = [p for p in (folder / "color").iterdir() if p.suffix in (".jpg", ".png")]
     triples = [
         (image, folder / "depth" / f"{image.stem}.png", folder / "pose" / f"{image.stem}.txt")
         for image in sorted(images, key=lambda path: _number(path.stem))
     ]
-    return _posed(folder, triples, K_image, K_depth)
+    return _posed(folder, triples, K_image, camera(folder, "depth"))
 
 
 def _flat_export(folder: Path, K: np.ndarray | None) -> Scan:
-    calibration = folder / "_info.txt"
-    K_image, K_depth = K, None
-    if calibration.exists():
-        values = read_calibration(calibration)
-        K_image, K_depth = (
-            numbers(values[name], 16, calibration).reshape(4, 4)[:3, :3] if name in values else None
-            for name in ("m_calibrationColorIntrinsic", "m_calibrationDepthIntrinsic")
-        )
+    own = camera(folder, "color")
+    K_image = _given(K if own is None else own, folder)
     triples = []
     for pose in sorted(folder.glob("frame-*.pose.txt")):
         stem = pose.name.removesuffix(".pose.txt")
         image = _first(folder, f"{stem}.color", (".jpg", ".png"))
         triples.append((image, _first(folder, f"{stem}.depth", (".png", ".pgm")), pose))
-    return _posed(folder, triples, _given(K_image, folder), K_depth)
+    return _posed(folder, triples, K_image, camera(folder, "depth"))
 
 
 def _posed(

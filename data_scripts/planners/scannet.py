@@ -1,7 +1,6 @@
 """ScanNet: frames exported with SensReader, or the test frames that are passed around, and lists of pairs.
 
-A scan is a folder such as scene0707_00 with color/N.jpg and, where they are, depth/N.png, pose/N.txt and
-intrinsic/. Pairs come from LoFTR's indices: test.npz has `name` (scene, scan, frame 0, frame 1) and
+A scan is a folder such as scene0707_00; `scannet_frames` tells what lies in it. Pairs come from LoFTR's indices: test.npz has `name` (scene, scan, frame 0, frame 1) and
 rel_pose, the training files have `name` and `score`. Intrinsics come from intrinsics.npz, for frames of
 640 x 480, or from the scan's own folder.
 """
@@ -20,9 +19,9 @@ from data_scripts.planners.raw_files import (
     existing_folder,
     info,
     read_arrays,
-    read_matrix,
     read_pose,
 )
+from data_scripts.planners.scannet_frames import camera, frame_files
 from data_scripts.scannet import FRAME_SIZE
 
 MM = 0.001
@@ -53,26 +52,24 @@ class Scans:
     def source(self, scene: str, frame: int, needs_pose: bool) -> ImageSource | None:
         """A frame; None, and counted, where it is missing or has no pose but needs one."""
         folder = self._folder(scene)
-        path = folder / "color" / f"{frame}.jpg"
-        if self.missing.lacks(path):
+        files = frame_files(folder, frame)
+        if self.missing.lacks(files.image):
             return None
-        pose = folder / "pose" / f"{frame}.txt"
-        T_w2c = read_pose(pose) if pose.exists() else None
+        T_w2c = read_pose(files.pose) if files.pose.exists() else None
         if needs_pose and T_w2c is None:
             self.lost += 1
             return None
         K, K_size = self._camera(scene, folder)
-        depth = folder / "depth" / f"{frame}.png"
         maps: tuple[MapSource, ...] = ()
-        if self.depth and depth.exists():
-            maps = (MapSource("depth", "integers", (str(depth),), unit=MM),)
+        if self.depth and files.depth.exists():
+            maps = (MapSource("depth", "integers", (str(files.depth),), unit=MM),)
         return ImageSource(
-            name=f"{scene}/color/{frame}.jpg",
-            path=str(path),
+            name=f"{scene}/{files.image.relative_to(folder).as_posix()}",
+            path=str(files.image),
             K=K,
             K_size=K_size,
             T_w2c=T_w2c,
-            K_depth=self._depth_camera(folder) if maps else None,
+            K_depth=camera(folder, "depth") if maps else None,
             maps=maps,
         )
 
@@ -83,11 +80,13 @@ class Scans:
     def _camera(self, scene: str, folder: Path) -> tuple[np.ndarray, tuple[int, int] | None]:
         if scene in self.cameras:
             return self.cameras[scene], FRAME_SIZE
-        return read_matrix(folder / "intrinsic" / "intrinsic_color.txt", 3, 3), None
-
-    def _depth_camera(self, folder: Path) -> np.ndarray | None:
-        path = folder / "intrinsic" / "intrinsic_depth.txt"
-        return read_matrix(path, 3, 3) if path.exists() else None
+        K = camera(folder, "color")
+        if K is None:
+            raise ValueError(
+                f"{folder}: wanted intrinsic/intrinsic_color.txt or _info.txt, got neither; give "
+                "--intrinsics intrinsics.npz"
+            )
+        return K, None
 
 
 def plan(raw: Path, choice: Choice | None = None) -> Plan:

@@ -72,6 +72,33 @@ def test_scannet_training_indices_have_scores_and_take_poses_from_the_scan(tmp_p
         assert data[0].image0.depth() is None
 
 
+def test_scannet_frames_of_the_c_plus_plus_reader_are_found(tmp_path):
+    scan = tmp_path / "scene0007_01"
+    for frame in (0, 15):
+        draw_image(scan / f"frame-{frame:06d}.color.jpg", frame, (484, 648))
+        draw_depth(scan / f"frame-{frame:06d}.depth.pgm", 3, (48, 64))
+        T_c2w = np.eye(4)
+        T_c2w[0, 3] = frame / 10
+        np.savetxt(scan / f"frame-{frame:06d}.pose.txt", T_c2w)
+    numbers = " ".join(map(str, np.diag([7.0, 7, 1, 1]).ravel()))
+    (scan / "_info.txt").write_text(f"m_calibrationColorIntrinsic = {numbers}\n")
+    write_index(tmp_path)
+    with converted(scannet.plan(tmp_path), tmp_path) as data:
+        (pair,) = data
+        assert pair.image1.name == "scene0007_01/frame-000015.color.jpg"
+        np.testing.assert_allclose(pair.T_0to1[:3, 3], [-1.5, 0, 0])
+        np.testing.assert_array_equal(pair.image0.K, np.diag([7.0, 7, 1]))
+        assert pair.image0.depth()[9, 9] == pytest.approx(3)
+
+
+def test_a_scan_that_tells_no_intrinsics_says_which_option_gives_them(tmp_path):
+    draw_scan(tmp_path)
+    (tmp_path / "scene0007_01" / "intrinsic" / "intrinsic_color.txt").unlink()
+    write_index(tmp_path)
+    with pytest.raises(ValueError, match="--intrinsics"):
+        scannet.plan(tmp_path)
+
+
 def test_scannet_frames_that_lost_tracking_are_left_out(tmp_path):
     draw_scan(tmp_path, frames=(0, 15, 30))
     (tmp_path / "scene0007_01" / "pose" / "15.txt").write_text("-inf " * 4 + "\n" + "0 0 0 1\n" * 3)
