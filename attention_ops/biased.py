@@ -18,20 +18,19 @@ def biased_attention(
         key: (B, M, S, D).
         value: (B, M, S, E); E may differ from D.
         bias: added to the logits, broadcast to (B, M, L, S), or None.
-        key_mask: (B, S) bool, True = valid. What lies under it is not read, NaN included.
+        key_mask: (B, S) bool, True = valid, or None. What lies under it counts nowhere, but must be
+            finite: the lists are long in all, and a copy with zeros would double their memory.
 
     Returns:
         (B, M, L, E), zeros in a batch entry without any valid key.
     """
     if key_mask is None:
         return _attend(query, key, value, bias)
-    hidden = ~key_mask[:, None, :, None]
-    key, value = key.masked_fill(hidden, 0), value.masked_fill(hidden, 0)
-    # Without a valid key every key is let in: their values are zeros by now, so the message is 0
-    # and no row of the softmax is empty.
-    shown = (key_mask | ~key_mask.any(1, keepdim=True))[:, None, None, :]
+    # Without a valid key every key is let in, so that no row of the softmax is empty.
+    some = key_mask.any(1, keepdim=True)  # (B, 1)
+    shown = (key_mask | ~some)[:, None, None, :]
     mask = shown if bias is None else bias.masked_fill(~shown, -torch.inf)
-    return _attend(query, key, value, mask)
+    return _attend(query, key, value, mask).masked_fill(~some[:, None, None, :], 0)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

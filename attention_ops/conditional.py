@@ -58,6 +58,7 @@ class DetrAttention(PointedMechanism):
             source_place: (B, S, C), s.
             source_mask: (B, S) bool, True = valid, or None.
         """
+        source = _clean(source, source_mask)
         q = split_heads(self.query(query + query_place), self.heads)
         k = split_heads(self.key(source + source_place), self.heads)
         v = split_heads(self.value(source), self.heads)
@@ -149,7 +150,7 @@ class ConditionalAttention(PointedMechanism):
             raise ValueError(
                 "embedding must be given to the first layer of a decoder and only to it"
             )
-        key_place = self.key_place(source_place)
+        source, key_place = _clean(source, source_mask), self.key_place(source_place)
         content, key_content = self.query(query), self.key(source)
         if self.first_place is not None:
             content, key_content = content + self.first_place(embedding), key_content + key_place
@@ -162,6 +163,11 @@ class ConditionalAttention(PointedMechanism):
     def _side_by_side(self, content: Tensor, place: Tensor) -> Tensor:
         """(B, M, L, 2 D)."""
         return torch.cat((split_heads(content, self.heads), split_heads(place, self.heads)), 3)
+
+
+def _clean(source: Tensor, mask: Tensor | None) -> Tensor:
+    """Source tokens (B, S, C) with zeros under their mask."""
+    return source if mask is None else source.masked_fill(~mask[..., None], 0)
 
 
 def _encoded(

@@ -138,6 +138,17 @@ def test_plain_decoder_attention_equals_pytorchs_multihead_attention(generator):
 
 
 @pytest.mark.parametrize("name", ["conditional", "detr"])
+def test_source_tokens_under_a_mask_are_not_read(name, generator):
+    module = build_attention(name, 8, 2, "cross")
+    query, source, place = (torch.randn(2, n, 8, generator=generator) for n in (3, 5, 5))
+    mask = torch.tensor([[True, False, True, True, False], [False] * 5])
+    want = module.gather_tokens(query, source, query, place, mask)
+    garbage = source.masked_fill(~mask[..., None], torch.nan)
+    assert torch.equal(module.gather_tokens(query, garbage, query, place, mask), want)
+    assert (want[1] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["conditional", "detr"])
 def test_gradients_are_those_of_differences(name, generator):
     torch.manual_seed(0)
     module = build_attention(name, 4, 1, "cross").double()
