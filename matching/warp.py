@@ -37,9 +37,10 @@ def warp_onto(
     Linear between pixels; black where image 0 does not reach.
     """
     size = (width, height)
-    moved = cv2.warpPerspective(image0, H_0to1, size, flags=cv2.INTER_LINEAR)
-    inside = cv2.warpPerspective(np.full(image0.shape[:2], 255, np.uint8), H_0to1, size)
-    return moved, inside > 0
+    moved = _moved(image0, H_0to1, size)
+    whole = np.full(image0.shape[:2], 255, np.uint8)
+    inside = cv2.warpPerspective(whole, H_0to1, size) > 127
+    return np.where(inside[..., None], moved, 0).astype(image0.dtype), inside
 
 
 def checkerboard(image0: np.ndarray, image1: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -78,11 +79,16 @@ def stitch(image0: np.ndarray, image1: np.ndarray, H_0to1: np.ndarray) -> Panora
     weight = np.zeros((size[1], size[0], 1), np.float32)
     for image, H in ((image0, shift @ H_0to1), (image1, shift)):
         near = cv2.warpPerspective(_depth(image.shape[:2]), H, size)[..., None]
-        total += near * cv2.warpPerspective(image.astype(np.float32), H, size)
+        total += near * _moved(image.astype(np.float32), H, size)
         weight += near
     covered = weight[..., 0] > 0
     image = np.rint(total / np.where(weight > 0, weight, 1)).clip(0, 255).astype(np.uint8)
     return Panorama(image, covered, (-left, -top))
+
+
+def _moved(image: np.ndarray, H: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image warped, its edge going on outside: black would darken the last pixels inside."""
+    return np.asarray(cv2.warpPerspective(image, H, size, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _depth(size: tuple[int, int]) -> np.ndarray:

@@ -20,6 +20,16 @@ def test_an_image_lies_where_the_homography_puts_it():
     assert (moved[~inside] == 0).all()
 
 
+def test_the_edge_of_a_warped_image_is_not_darkened():
+    white = np.full((60, 80, 3), 255, np.uint8)
+    H = np.array([[0.9, 0.2, 10.3], [-0.1, 1.1, 8.6], [1e-4, 0, 1]])
+    moved, inside = warp_onto(white, H, 90, 120)
+    assert (moved[inside] == 255).all()
+    assert (moved[~inside] == 0).all()
+    panorama = stitch(white, white, H)
+    assert (panorama.image[panorama.covered] == 255).all()
+
+
 def test_tiles_come_from_both_images_and_only_where_both_are():
     black, white = np.zeros((24, 36, 3), np.uint8), np.full((24, 36, 3), 255, np.uint8)
     inside = np.ones((24, 36), bool)
