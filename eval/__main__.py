@@ -110,6 +110,7 @@ def evaluate(arguments: Arguments) -> int:
 def _matching(arguments: Arguments, options: "RunOptions") -> "list[Table]":
     from eval.benchmarks import BENCHMARKS, DEV
     from eval.match_outcome import evaluate_matching
+    from eval.report import text_tables
 
     dev = arguments.benchmark == "dev"
     chosen = list(DEV.values()) if dev else [BENCHMARKS[arguments.benchmark]]
@@ -117,18 +118,22 @@ def _matching(arguments: Arguments, options: "RunOptions") -> "list[Table]":
     out = arguments.out / "dev" if dev else arguments.out
     folder = arguments.out / arguments.benchmark
     places = (arguments.data, out, folder)
-    return evaluate_matching(chosen, arguments.method, places, options, pictures=arguments.pictures)
+    results = evaluate_matching(
+        chosen, arguments.method, places, options, pictures=arguments.pictures
+    )
+    return text_tables(results)
 
 
 def _stereo(arguments: Arguments, options: "RunOptions") -> "list[Table]":
     from eval.stereo_benchmarks import STEREO_BENCHMARKS
-    from eval.stereo_outcome import evaluate_stereo
+    from eval.stereo_outcome import evaluate_stereo, stereo_tables
 
     benchmark = STEREO_BENCHMARKS[arguments.benchmark]
     places = (arguments.data, arguments.out)
-    return evaluate_stereo(
+    result = evaluate_stereo(
         benchmark, arguments.method, places, options, pictures=arguments.pictures
     )
+    return stereo_tables(result)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,11 @@ from eval.benchmarks import BENCHMARKS
 from eval.environment import environment
 from eval.match_outcome import evaluate_matching
 from eval.passes import RunOptions
+from eval.report import markdown_table, text_tables
+from eval.runner import Result
 from eval.stereo_benchmarks import STEREO_BENCHMARKS
-from eval.stereo_outcome import evaluate_stereo
+from eval.stereo_outcome import evaluate_stereo, stereo_tables
+from eval.stereo_report import markdown_text
 
 MATCHERS = ("small", "sift")
 STEREOS = ("small", "sgbm")
@@ -59,43 +62,45 @@ def run_every(data: Path, out: Path, options: RunOptions, pictures: bool) -> lis
 def _parts(data: Path, out: Path, options: RunOptions, pictures: bool) -> Iterator[Part]:
     for name in SETS:
         folder = data / BENCHMARKS[name].folder
-        yield from _matching(name, name, folder, out, options, pictures)
+        yield _matching(name, name, folder, out, options, pictures)
     for name, below in LISTS:
         label = f"{name}-{Path(below).name}"
-        yield from _matching(name, label, data / below, out, options, pictures)
+        yield _matching(name, label, data / below, out, options, pictures)
     for name in STEREO_SETS:
-        yield from _stereo(name, data, out, options, pictures)
+        yield _stereo(name, data, out, options, pictures)
 
 
 def _matching(
     name: str, label: str, folder: Path, out: Path, options: RunOptions, pictures: bool
-) -> Iterator[Part]:
+) -> Part:
+    """All methods on one benchmark, in one table."""
     benchmark = replace(BENCHMARKS[name], name=label)
+    command = "\n".join(_command(name, method, folder) for method in MATCHERS)
+    try:
+        benchmark.pairs(folder)
+    except (FileNotFoundError, ValueError) as error:
+        return _not_run(command, error)
+    places = (folder, out, out / label)
+    results: list[Result] = []
     for method in MATCHERS:
-        command = _command(name, method, folder)
-        try:
-            benchmark.pairs(folder)
-        except (FileNotFoundError, ValueError) as error:
-            yield _not_run(command, error)
-            return
-        places = (folder, out, out / label)
-        tables = evaluate_matching([benchmark], method, places, options, pictures=pictures)
-        yield Part(command, tables, _text(out / label / method))
+        results += evaluate_matching([benchmark], method, places, options, pictures=pictures)
+    return Part(command, text_tables(results), markdown_table(results))
 
 
-def _stereo(
-    name: str, data: Path, out: Path, options: RunOptions, pictures: bool
-) -> Iterator[Part]:
+def _stereo(name: str, data: Path, out: Path, options: RunOptions, pictures: bool) -> Part:
+    """All methods on one benchmark, one after the other; what others published once."""
     benchmark = replace(STEREO_BENCHMARKS[name], anywhere=False)
-    for method in STEREOS:
-        command = _command(name, method, data)
-        try:
-            benchmark.pairs(data)
-        except (FileNotFoundError, ValueError) as error:
-            yield _not_run(command, error)
-            return
-        tables = evaluate_stereo(benchmark, method, (data, out), options, pictures=pictures)
-        yield Part(command, tables, _text(out / name / method))
+    command = "\n".join(_command(name, method, data) for method in STEREOS)
+    try:
+        benchmark.pairs(data)
+    except (FileNotFoundError, ValueError) as error:
+        return _not_run(command, error)
+    found = [
+        evaluate_stereo(benchmark, method, (data, out), options, pictures=pictures)
+        for method in STEREOS
+    ]
+    texts = [markdown_text(result, result is found[-1]) for result in found]
+    return Part(command, [t for result in found for t in stereo_tables(result)], "\n".join(texts))
 
 
 def _command(name: str, method: str, data: Path) -> str:
@@ -104,7 +109,3 @@ def _command(name: str, method: str, data: Path) -> str:
 
 def _not_run(command: str, error: Exception) -> Part:
     return Part(command, [], f"Not run here: {' '.join(str(error).split())}\n")
-
-
-def _text(folder: Path) -> str:
-    return (folder / "results.md").read_text()

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from data_scripts.atomic import replacing
 from eval.benchmarks import Benchmark
 from eval.match_page import write_page
 from eval.methods import find_method
 from eval.passes import RunOptions
-from eval.report import markdown_table, text_tables, write_results
+from eval.report import markdown_table, write_results
 from eval.runner import Result, run
 
 
@@ -21,8 +19,8 @@ def evaluate_matching(
     options: RunOptions,
     *,
     pictures: bool = True,
-) -> list[Table]:
-    """Runs the method, writes results.json, results.md and index.html, and gives the tables.
+) -> list[Result]:
+    """Runs the method, writes results.json, results.md and index.html, and gives the results.
 
     Args:
         benchmarks: which to run, into one table.
@@ -44,4 +42,4 @@ def evaluate_matching(
         temporary.write_text(markdown_table(results))
     if pictures:
         write_page(results, folder)
-    return text_tables(results)
+    return results

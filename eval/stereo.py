@@ -142,6 +142,7 @@ def config(benchmark: StereoBenchmark) -> dict[str, Any]:
     left_aside = ("read", "name", "published", "anywhere", "conventions")
     knobs = {key: value for key, value in vars(benchmark).items() if key not in left_aside}
     rules = [asdict(each) for each in benchmark.conventions]
+    knobs["rule"] = asdict(benchmark.rule)
     return knobs | {"conventions": rules, "occluded_from": OCCLUDED_FROM}
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from eval.passes import RunOptions
 from eval.report import terminal_table
-from eval.stereo import run
+from eval.stereo import StereoResult, run
 from eval.stereo_benchmarks import StereoBenchmark
 from eval.stereo_methods import find_stereo_method
 from eval.stereo_page import write_page
@@ -20,8 +20,8 @@ def evaluate_stereo(
     options: RunOptions,
     *,
     pictures: bool = True,
-) -> list[Table]:
-    """Runs the method, writes results.json, results.md and index.html, and gives the tables.
+) -> StereoResult:
+    """Runs the method, writes results.json, results.md and index.html, and gives the result.
 
     Args:
         benchmark: which.
@@ -37,6 +37,11 @@ def evaluate_stereo(
     write(result, folder)
     if pictures:
         write_page(result, folder)
+    return result
+
+
+def stereo_tables(result: StereoResult) -> list[Table]:
+    """The tables for a terminal, with the protocol below the last one."""
     found = blocks(result)
     remarks: list[list[str]] = [[]] * (len(found) - 1) + [notes(result)]
     return [

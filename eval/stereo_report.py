@@ -42,13 +42,19 @@ class Block:
     rows: Sequence[Sequence[str]]
 
 
-def blocks(result: StereoResult) -> list[Block]:
-    """The tables: pairs, groups, occlusion, conventions, published; those with no row are left out."""
+def blocks(result: StereoResult, others: bool = True) -> list[Block]:
+    """The tables: pairs, groups, occlusion, conventions, published; those with no row are left out.
+
+    Args:
+        result: what was measured.
+        others: whether to add what others published.
+    """
     groups, primary = grouped(result), result.benchmark.primary
     pairs = result.results if len(result.results) <= MOST_PAIRS else ()
     name = f"{result.benchmark.name}, {result.method.name}"
     rules = [row for group in groups for row in _rule_rows(group)]
-    others = [published_row(each) for each in published(result.benchmark.published)]
+    reported = published(result.benchmark.published) if others else ()
+    published_rows = [published_row(each) for each in reported]
     found = [
         Block(
             f"{name}: pairs, {PIXELS[primary]} pixels",
@@ -62,7 +68,7 @@ def blocks(result: StereoResult) -> list[Block]:
             [row for group in groups for row in _occlusion_rows(group)],
         ),
         Block(f"{name}: by the conventions of the field", RULE_HEADINGS, rules),
-        Block(PUBLISHED_TITLE, PUBLISHED_HEADINGS, others),
+        Block(PUBLISHED_TITLE, PUBLISHED_HEADINGS, published_rows),
     ]
     return [block for block in found if block.rows]
 
@@ -156,10 +162,10 @@ def notes(result: StereoResult) -> list[str]:
     ]
 
 
-def markdown_text(result: StereoResult) -> str:
+def markdown_text(result: StereoResult, others: bool = True) -> str:
     """All tables in Markdown, with the notes below."""
     parts = []
-    for block in blocks(result):
+    for block in blocks(result, others):
         parts += [f"{block.title}:\n", markdown(block.headings, block.rows, [])]
     return "\n".join([*parts, *(f"- {note}" for note in notes(result)), ""])
 
