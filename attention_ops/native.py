@@ -48,6 +48,7 @@ def _open(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.qv_isa.restype = ctypes.c_char_p
     library.qv_scratch_floats.restype = ctypes.c_int64
+    library.qv_tree_floats.restype = ctypes.c_int64
     return library
 
 
@@ -289,9 +290,9 @@ def _gradients(
 
 def _run(name: str, call: _Call) -> None:
     """Calls the function `name`, with torch's allocator for its working memory."""
-    library, address = _library(), ctypes.byref(call)
+    functions, address = _library(), ctypes.byref(call)
     coarse, backward = "coarse" in name, "backward" in name
-    floats = library.qv_scratch_floats(address, coarse, backward)
+    floats = functions.qv_scratch_floats(address, coarse, backward)
     scratch = torch.empty(floats, dtype=torch.float32)
     call.scratch = scratch.data_ptr()
-    getattr(library, name)(address)
+    getattr(functions, name)(address)

@@ -11,30 +11,35 @@ import torch
 from torch import Tensor, nn
 
 
-def map_to_tokens(feature: Tensor, levels: int, heads: int) -> Tensor:
+def map_to_tokens(
+    feature: Tensor, levels: int, heads: int, fan: tuple[int, int] = (2, 2)
+) -> Tensor:
     """Tokens per head in nested Z-order.
 
     Args:
         feature: (B, H, W, C), H and W multiples of 2 ** (levels - 1).
         levels: levels of the pyramid whose finest one this map is.
         heads: M; channel = head * D + d.
+        fan: rows and columns of the children of a token.
 
     Returns:
         (B, M, L, D), L = H * W, C = M * D, contiguous.
     """
-    split: Tensor = feature.unflatten(2, _halves(feature.shape[2], levels))
-    split = split.unflatten(1, _halves(feature.shape[1], levels))
+    split: Tensor = feature.unflatten(2, _factors(feature.shape[2], levels, fan[1]))
+    split = split.unflatten(1, _factors(feature.shape[1], levels, fan[0]))
     # Two plain copies, whole cells and then heads, take less time than one over all axes.
     ordered = split.permute(0, *_interleaved(levels), 2 * levels + 1).flatten(1, -2)  # (B, L, C)
     tokens: Tensor = ordered.unflatten(2, (heads, -1))
     return tokens.transpose(1, 2).contiguous()
 
 
-def tokens_to_map(tokens: Tensor, size: tuple[int, int], levels: int) -> Tensor:
+def tokens_to_map(
+    tokens: Tensor, size: tuple[int, int], levels: int, fan: tuple[int, int] = (2, 2)
+) -> Tensor:
     """Undoes `map_to_tokens`: (B, M, L, D) -> (B, H, W, C) with (H, W) = size, contiguous."""
     order = _interleaved(levels)
-    halves = [*_halves(size[0], levels), *_halves(size[1], levels)]
-    split: Tensor = tokens.unflatten(2, [halves[axis - 1] for axis in order])
+    factors = [*_factors(size[0], levels, fan[0]), *_factors(size[1], levels, fan[1])]
+    split: Tensor = tokens.unflatten(2, [factors[axis - 1] for axis in order])
     back = [2 + order.index(axis) for axis in range(1, 2 * levels + 1)]
     split = split.permute(0, *back, 1, 2 * levels + 2)
     return split.reshape(tokens.shape[0], *size, tokens.shape[1] * tokens.shape[3])
@@ -150,11 +155,11 @@ def cell_of_token(token: Tensor, width: int, levels: int) -> Tensor:
     return torch.stack((x, y), -1)
 
 
-def _halves(side: int, levels: int) -> list[int]:
-    """A side as cells of the coarsest level and one factor 2 for each finer one."""
-    return [side // 2 ** (levels - 1)] + [2] * (levels - 1)
+def _factors(side: int, levels: int, fan: int) -> list[int]:
+    """A side as cells of the coarsest level and one factor `fan` for each finer one."""
+    return [side // fan ** (levels - 1)] + [fan] * (levels - 1)
 
 
 def _interleaved(levels: int) -> list[int]:
-    """Axes of a map split by `_halves`, row and column of each level side by side."""
+    """Axes of a map split by `_factors`, row and column of each level side by side."""
     return [axis for level in range(1, levels + 1) for axis in (level, level + levels)]

@@ -17,13 +17,14 @@ from attention_ops.mechanism import Kind, Mechanism, masked_cells
 from attention_ops.pyramid import (
     cell_of_token,
     map_to_tokens,
-    mask_pyramid,
-    mask_to_tokens,
     pad_to_multiple,
     token_of_cell,
-    token_pyramid,
     tokens_to_map,
 )
+from attention_ops.tree_ops import merge, pyramid
+from attention_ops.trees import Grid, valid_tokens
+
+FAN = (2, 2)  # rows and columns of the children of a token
 
 
 class Level(NamedTuple):
@@ -81,26 +82,6 @@ def _look_below(level: Level, above: TopKMessage, topk: int, variant: str) -> To
     )
     score = below.score.flatten(2, 3) if variant == "A" else below.score
     return TopKMessage(below.message.flatten(2, 3), below.index.flatten(2, 3), score)
-
-
-def add_level(total: Tensor | None, message: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Adds the message of one level to those of the levels above it.
-
-    Args:
-        total: (B, M, L / F, D), given to each of a token's F children; None at the coarsest.
-        message: (B, M, L, D).
-        weight: factor of `message`, or None for 1.
-
-    Returns:
-        (B, M, L, D).
-    """
-    if total is None:
-        return message if weight is None else message * weight
-    parent = total[:, :, :, None]
-    children: Tensor = message.unflatten(2, (total.shape[2], -1))
-    if weight is None:
-        return (parent + children).flatten(2, 3)
-    return torch.addcmul(parent, children, weight).flatten(2, 3)
 
 
 @dataclass(frozen=True)
@@ -170,20 +151,18 @@ class QuadtreeAttention(Mechanism):
         source_mask: Tensor | None,
     ) -> Tensor:
         """See `Mechanism.attend`."""
-        H, W = query.shape[1:3]
-        side = 2 ** (self.levels - 1)
-        padded = ((H + side - 1) // side * side, (W + side - 1) // side * side)
+        size = (query.shape[1], query.shape[2])
         levels = self._levels(query, key, value, query_mask, source_mask)
+        del query, key, value
         weight = None if self.level_weight is None else self.level_weight.softmax(0)
-        total: Tensor | None = None
-        steps = descend(levels, (*self.topk[:-1], 0), self.variant)
-        for i, result in enumerate(steps):
+        messages = []
+        for i, result in enumerate(descend(levels, (*self.topk[:-1], 0), self.variant)):
             message = result.message
             if self.lepe is not None:
-                message = message + self._position(i, result, padded)
-            total = add_level(total, message, None if weight is None else weight[i])
-        assert total is not None
-        return tokens_to_map(total, padded, self.levels)[:, :H, :W]
+                message = message + self._position(i, result, size)
+            messages.append(message)
+            del result
+        return merge(messages, weight, size, FAN)
 
     def _levels(
         self,
@@ -194,32 +173,22 @@ class QuadtreeAttention(Mechanism):
         source_mask: Tensor | None,
     ) -> Iterator[Level]:
         """Tokens of every level for maps (B, H, W, C), coarsest first; forgets what it gave."""
-        queries, _ = self._pyramid(query, query_mask)
-        keys, masks = self._pyramid(key, source_mask)
+        queries = pyramid(query, query_mask, self.heads, self.levels, FAN)
+        keys = pyramid(key, source_mask, self.heads, self.levels, FAN)
+        masks = valid_tokens(key, source_mask, self.levels, FAN)
         values = self._value_levels(value, source_mask, masks)
         while queries:
             mask = None if masks is None else masks.pop(0)
             yield Level(queries.pop(0), keys.pop(0), values.pop(0), mask)
 
-    def _pyramid(
-        self, cells: Tensor, mask: Tensor | None
-    ) -> tuple[list[Tensor], list[Tensor] | None]:
-        """Tokens and masks of every level of a map (B, H, W, C), padded where need be."""
-        side = 2 ** (self.levels - 1)
-        cells, mask = pad_to_multiple(cells, mask, (side, side))
-        tokens = map_to_tokens(cells, self.levels, self.heads)
-        valid = None if mask is None else mask_to_tokens(mask, self.levels)
-        masks = mask_pyramid(valid, self.levels)
-        return token_pyramid(tokens, masks, self.levels), masks
-
     def _value_levels(
         self, value: Tensor, mask: Tensor | None, masks: list[Tensor] | None
     ) -> list[Tensor]:
         if self.value_steps is None:
-            return self._pyramid(value, mask)[0]
+            return pyramid(value, mask, self.heads, self.levels, FAN)
         side = 2 ** (self.levels - 1)
         cells, _ = pad_to_multiple(value, mask, (side, side))
-        pyramid: list[Tensor] = []
+        values: list[Tensor] = []
         for level in range(self.levels - 1, -1, -1):
             if level < self.levels - 1:
                 cells = self.value_steps[level](cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -227,17 +196,18 @@ class QuadtreeAttention(Mechanism):
             if masks is not None:
                 tokens = tokens.masked_fill(~masks[level][:, None, :, None], 0)
                 cells = tokens_to_map(tokens, (cells.shape[1], cells.shape[2]), level + 1)
-            pyramid.insert(0, tokens)
-        return pyramid
+            values.insert(0, tokens)
+        return values
 
-    def _position(self, i: int, level: LevelResult, padded: tuple[int, int]) -> Tensor:
-        """Position message (B, M, L, D) of level `i` from its values."""
+    def _position(self, i: int, level: LevelResult, size: tuple[int, int]) -> Tensor:
+        """Position message (B, M, L, D) of level `i` of a map of that size from its values."""
         assert self.lepe is not None
         tokens = level.value
         if level.mask is not None:
             tokens = tokens.masked_fill(~level.mask[:, None, :, None], 0)
+        height, width = Grid(*size, self.levels, FAN).padded
         stride = 2 ** (self.levels - 1 - i)
-        cells = tokens_to_map(tokens, (padded[0] // stride, padded[1] // stride), i + 1)
+        cells = tokens_to_map(tokens, (height // stride, width // stride), i + 1)
         encoded = self.lepe[i](cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return map_to_tokens(encoded, i + 1, self.heads)
 

@@ -16,33 +16,45 @@ from attention_ops._checks import check_choice
 from attention_ops.functional import VARIANTS
 from attention_ops.linear import linear_attention
 from attention_ops.mechanism import Kind, Mechanism, check_rows
-from attention_ops.pyramid import (
-    line_to_tokens,
-    mask_pyramid,
-    pad_to_multiple,
-    token_pyramid,
-    tokens_to_line,
-)
-from attention_ops.quadtree import Level, add_level, descend
+from attention_ops.pyramid import line_to_tokens
+from attention_ops.quadtree import Level, descend
 from attention_ops.softmax import softmax_attention
+from attention_ops.tree_ops import merge, pyramid
+from attention_ops.trees import Grid, turned, valid_tokens
 
 LONGEST_WAVE = 1024.0  # cells; the shortest wave is 2 pi
 
 
-def rotated(tokens: Tensor, stride: int = 1) -> Tensor:
-    """Tokens (..., L, D) with channel pairs (d, d + D / 2) turned by an angle that grows along L.
+def row_turn(widths: Sequence[int], strides: Sequence[int], channels: int, like: Tensor) -> Tensor:
+    """The rotation of rows of tokens by their column, for `trees.turned`.
 
-    Token i stands for cells i * stride .. i * stride + stride - 1 and is turned by the column of
-    their middle, so inner products depend on the difference of two columns only.
+    Token i of a row whose tokens stand for `stride` cells each stands for cells i * stride ..
+    i * stride + stride - 1 and is turned by the column of their middle, so inner products depend on
+    the difference of two columns only.
+
+    Args:
+        widths: tokens of a row, for each row.
+        strides: cells of a token, for each row.
+        channels: D, even.
+        like: device and dtype, at least float32, of the result.
+
+    Returns:
+        (sum of widths, 2, D), one row after the other.
     """
-    L, half = tokens.shape[-2], tokens.shape[-1] // 2
-    wide = torch.promote_types(tokens.dtype, torch.float32)
-    column = torch.arange(L, device=tokens.device, dtype=wide) * stride + (stride - 1) / 2
-    share = torch.arange(half, device=tokens.device, dtype=wide) / half
-    angle = column[:, None] * torch.exp(-math.log(LONGEST_WAVE / (2 * math.pi)) * share)
-    cos, sin = angle.cos().to(tokens.dtype), angle.sin().to(tokens.dtype)
-    turned = torch.cat((tokens[..., half:], tokens[..., :half]), -1)
-    return torch.addcmul(tokens * torch.cat((cos, cos), -1), turned, torch.cat((-sin, sin), -1))
+    half = channels // 2
+    wide = torch.promote_types(like.dtype, torch.float32)
+    rows = zip(widths, strides, strict=True)
+    columns = [torch.arange(w, device=like.device, dtype=wide) * s + (s - 1) / 2 for w, s in rows]
+    share = torch.arange(half, device=like.device, dtype=wide) / half
+    angle = torch.cat(columns)[:, None] * torch.exp(-math.log(LONGEST_WAVE / (2 * math.pi)) * share)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack((torch.cat((cos, cos), 1), torch.cat((-sin, sin), 1)), 1)
+
+
+def rotated(tokens: Tensor) -> Tensor:
+    """Tokens (..., L, D) of one row, a cell each, turned by their columns."""
+    L, D = tokens.shape[-2:]
+    return turned(tokens, row_turn([L], [1], D, tokens))
 
 
 class RowMechanism(Mechanism):
@@ -163,14 +175,12 @@ class RowQuadtree(RowMechanism):
         source_mask: Tensor | None,
     ) -> Tensor:
         """See `Mechanism.attend`."""
-        H, W = query.shape[1:3]
+        B, H, W, _ = query.shape
         weight = None if self.level_weight is None else self.level_weight.softmax(0)
-        total: Tensor | None = None
         levels = self._levels(query, key, value, query_mask, source_mask)
-        for i, result in enumerate(descend(levels, (*self.topk[:-1], 0), self.variant)):
-            total = add_level(total, result.message, None if weight is None else weight[i])
-        assert total is not None
-        return tokens_to_line(total, H)[:, :, :W]
+        steps = descend(levels, (*self.topk[:-1], 0), self.variant)
+        messages = [result.message for result in steps]
+        return merge(messages, weight, (1, W), (1, self.fan_out)).view(B, H, W, -1)
 
     def _levels(
         self,
@@ -180,21 +190,26 @@ class RowQuadtree(RowMechanism):
         query_mask: Tensor | None,
         source_mask: Tensor | None,
     ) -> Iterator[Level]:
-        """Tokens of every level, coarsest first, queries and keys rotated."""
-        queries, _ = self._pyramid(query, query_mask)
-        keys, masks = self._pyramid(key, source_mask)
-        values, _ = self._pyramid(value, source_mask)
-        for i in range(len(self.topk)):
-            stride = self.fan_out ** (len(self.topk) - 1 - i)
-            turned = rotated(queries.pop(0), stride), rotated(keys.pop(0), stride)
-            yield Level(*turned, values.pop(0), None if masks is None else masks[i])
+        """Tokens of every level, coarsest first, queries and keys rotated; forgets what it gave."""
+        queries = self._pyramid(query, query_mask, self._turn(query))
+        keys = self._pyramid(key, source_mask, self._turn(key))
+        values = self._pyramid(value, source_mask, None)
+        lines = None if source_mask is None else source_mask.flatten(0, 1)[:, None]
+        masks = valid_tokens(key.flatten(0, 1)[:, None], lines, len(self.topk), (1, self.fan_out))
+        while queries:
+            mask = None if masks is None else masks.pop(0)
+            yield Level(queries.pop(0), keys.pop(0), values.pop(0), mask)
 
-    def _pyramid(
-        self, cells: Tensor, mask: Tensor | None
-    ) -> tuple[list[Tensor], list[Tensor] | None]:
-        """Tokens (B * H, M, L, D) and masks of every level of a map (B, H, W, C)."""
+    def _pyramid(self, cells: Tensor, mask: Tensor | None, turn: Tensor | None) -> list[Tensor]:
+        """Tokens (B * H, M, L, D) of every level of a map (B, H, W, C), rows apart."""
+        lines = None if mask is None else mask.flatten(0, 1)[:, None]
+        fan = (1, self.fan_out)
+        cells = cells.flatten(0, 1)[:, None]
+        return pyramid(cells, lines, self.heads, len(self.topk), fan, turn)
+
+    def _turn(self, cells: Tensor) -> Tensor:
+        """The rotation of the tokens of a map (B, H, W, C), of all levels."""
         levels = len(self.topk)
-        cells, mask = pad_to_multiple(cells, mask, (1, self.fan_out ** (levels - 1)))
-        valid = None if mask is None else mask.flatten(0, 1)
-        masks = mask_pyramid(valid, levels, self.fan_out)
-        return token_pyramid(line_to_tokens(cells, self.heads), masks, levels, self.fan_out), masks
+        widths = Grid(1, cells.shape[2], levels, (1, self.fan_out)).tokens
+        strides = [self.fan_out ** (levels - 1 - level) for level in range(levels)]
+        return row_turn(widths, strides, cells.shape[3] // self.heads, cells)

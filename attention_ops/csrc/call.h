@@ -33,6 +33,19 @@ struct Call {
   float* scratch;
 };
 
+// One call of the tree ops: a map of cells and the tokens of all levels above it.
+struct TreeCall {
+  int64_t B, H, W, M, D;               // cells (B, H, W, M * D)
+  int64_t levels, fan_rows, fan_columns;  // a token has fan_rows x fan_columns children
+  int64_t mean;                        // 1: a parent is the mean of its valid children, 0: their sum
+  int64_t bfloat16, threads;
+  void* cells;
+  void* const* tokens;   // per level, coarsest first, (B, M, L, D)
+  const uint8_t* mask;   // (B, H, W) or null; 1 = valid
+  const float* turn;     // (L of all levels, 2, D) or null: cosines and signed sines of a rotation
+  const float* weight;   // (levels) or null, factors of the levels (merge)
+};
+
 // A stretch of the work: blocks of queries [begin, end) of one (batch, head), a slab.
 struct Stretch {
   int64_t slab, begin, end;
@@ -49,4 +62,8 @@ struct Kernels {
   void (*fine_backward)(const Call&, const Stretch&, float* scratch);
   int64_t (*coarse_floats)(const Call&, bool backward);
   int64_t (*fine_floats)(const Call&, bool backward);
+  // Trees of roots [begin, end), counted through the batch.
+  void (*pyramid)(const TreeCall&, int64_t begin, int64_t end, float* scratch);
+  void (*merge)(const TreeCall&, int64_t begin, int64_t end, float* scratch);
+  int64_t (*tree_floats)(const TreeCall&);
 };

@@ -4,6 +4,7 @@
 #include "coarse_forward.h"
 #include "fine_backward.h"
 #include "fine_forward.h"
+#include "tree.h"
 
 namespace {
 
@@ -39,6 +40,21 @@ void run_fine(const Call& call, const Stretch& stretch, float* scratch) {
                   : run<Level<4, float>>(call, stretch, scratch);
 }
 
+template <template <typename> class Pass>
+void run_tree(const TreeCall& call, int64_t begin, int64_t end, float* scratch) {
+  Arena arena{scratch};
+  if (call.bfloat16)
+    Pass<uint16_t>(call, arena).run(begin, end);
+  else
+    Pass<float>(call, arena).run(begin, end);
+}
+
+int64_t tree_floats(const TreeCall& call) {
+  Arena arena{nullptr};
+  Tree<float> tree(call, arena);
+  return arena.used;
+}
+
 int64_t coarse_floats(const Call& call, bool backward) {
   return backward ? floats<CoarseBackward<float>>(call) : floats<CoarseForward<float>>(call);
 }
@@ -59,4 +75,7 @@ const Kernels QV_TABLE = {QV_NAME,
                           run_fine<FineForward>,
                           run_fine<FineBackward>,
                           coarse_floats,
-                          fine_floats};
+                          fine_floats,
+                          run_tree<Pyramid>,
+                          run_tree<Merge>,
+                          tree_floats};

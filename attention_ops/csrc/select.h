@@ -4,7 +4,7 @@
 // on the values (a float between two floats is looked for, then the whole order of the floats), so
 // the result does not depend on the width of the vectors.
 #pragma once
-#include "vector.h"
+#include "sort.h"
 
 namespace {
 
@@ -135,32 +135,97 @@ QV_LOOP void take(const float* keep, int32_t* kept, int m, int k, float t, bool 
   copy_labels(out, kept, k);
 }
 
-// The same without a search, for few entries: the rank of each is counted. Entry e comes before an
-// entry if it is larger, or as large and at a lower place.
-template <int block, int vectors>
-QV_INLINE void count_before(const float* keep, const V (&x)[vectors], I (&rank)[vectors]) {
-  I lane;
-  for (int l = 0; l < W; l++) lane[l] = l;
-  for (int e = 0; e < W; e++) {
-    V entry = all(keep[block * W + e]);
-    for (int v = 0; v < block; v++) rank[v] = count_gt(rank[v], entry, x[v]);
-    rank[block] -= (I)(entry > x[block]) | ((I)(entry == x[block]) & (lane > all(e)));
-    for (int v = block + 1; v < vectors; v++) rank[v] = count_ge(rank[v], entry, x[v]);
+// For each of r rows of n floats (a multiple of W): the k-th largest and the largest, NaN and what is
+// missing as -inf; k <= v * W. Goes through g vectors of each row at a time, passing over those with
+// nothing above the k-th so far.
+template <int v, int g, int r>
+QV_LOOP void thresholds(const float* const (&x)[r], int n, int k, float* threshold, float* largest) {
+  const V none = all(-kInf);
+  V top[r * v] = {};
+  float sorted[r][v * W];
+  for (int i = 0; i < n; i += g * W) {
+    V group[r * g], both[2 * r * v];
+    uint32_t news = 0;
+    for (int q = 0; q < r; q++)
+      for (int j = 0; j < g; j++) {
+        group[q * g + j] = i + j * W < n ? vmax(load(x[q] + i + j * W), none) : none;
+        if (i > 0) news |= bits_gt(group[q * g + j], all(sorted[q][k - 1]));
+      }
+    if (i > 0 && !news) continue;
+    Largest<v, r, r * g>::of(group);
+    for (int j = 0; j < r * v; j++) {
+      int at = j + j / v * v;  // the runs of a row side by side
+      both[at] = group[j];
+      both[at + v] = i > 0 ? top[j] : none;
+    }
+    if (i > 0) keep_larger<v>(both, typename Count<r * v>::type());
+    for (int j = 0; j < r * v; j++) {
+      top[j] = i > 0 ? both[j] : group[j];
+      store(sorted[j / v] + j % v * W, top[j]);
+    }
   }
+  for (int q = 0; q < r; q++) threshold[q] = sorted[q][k - 1], largest[q] = sorted[q][0];
 }
-template <int vectors>
-QV_LOOP void take_by_rank(const float* keep, int32_t* kept, int k, int32_t* out) {
-  V x[vectors];
-  I rank[vectors];
-  for (int v = 0; v < vectors; v++) x[v] = load(keep + v * W);
-  for (int v = 0; v < vectors; v++) rank[v] = I{};
-  count_before<0>(keep, x, rank);
-  if (vectors > 1) count_before<vectors / 2>(keep, x, rank);
-  if (vectors > 2) count_before<vectors - 1>(keep, x, rank);
-  int n = 0;
-  for (int v = 0; v < vectors; v++)
-    n += compress(kept + n, kept + v * W, bits_of(rank[v] < all(k)));
+
+// Labels of the k largest of a row whose k-th largest is t, in the order of the row; -1 for what is
+// missing. `kept` holds n + W entries.
+QV_LOOP void take_from_row(const float* x, const int32_t* label, int n, int k, float t, int32_t* kept,
+                           int32_t* out) {
+  if (t < kLowest) t = kLowest;
+  int reach = 0, ties = k;  // so many of those at the threshold belong to the set
+  for (int i = 0; i < n; i += W) {
+    reach += __builtin_popcount(bits_ge(load(x + i), all(t)));
+    ties -= __builtin_popcount(bits_gt(load(x + i), all(t)));
+  }
+  int m = 0;
+  for (int i = 0; i < n; i += W) {
+    uint32_t bits = bits_ge(load(x + i), all(t));
+    if (reach > k) {
+      uint32_t greater = bits_gt(load(x + i), all(t)), equal = bits & ~greater;
+      bits = greater;
+      for (; equal && ties > 0; equal &= equal - 1, ties--) bits |= equal & -equal;
+    }
+    m += compress(kept + m, label + i, bits);  // never ahead of what is still to be read
+  }
+  for (int i = m; i < k; i++) kept[i] = -1;
   copy_labels(out, kept, k);
+}
+
+// select_rows for few: k <= v * W. Long rows are thinned first.
+template <int v, int R>
+QV_INLINE void select_by_sorting(const float* x, int64_t row_size, int rows, const int32_t* label,
+                                 int n, int k, float* keep, int32_t* kept, float* largest,
+                                 int32_t* out) {
+  constexpr int r = R < 2 ? R : 2;
+  const int size = n + 2 * W;
+  const bool thin = n > 8 * W;
+  float t[R], high[R];
+  const float* row[R];
+  int m[R], longest = thin ? W : n;
+  for (int q = 0; q < rows && thin; q++) {
+    float low;
+    bounds(x + q * row_size, n, k, low, high[q]);
+    m[q] = keep_above(x + q * row_size, label, n, low, keep + q * size, kept + q * size);
+    if (m[q] > longest) longest = (m[q] + W - 1) / W * W;
+  }
+  for (int q = 0; q < rows && thin; q++)
+    for (int i = m[q]; i < longest; i += W) store(keep + q * size + i, all(-kInf));
+  for (int q = 0; q < R; q++)
+    row[q] = thin ? keep + (q < rows ? q : 0) * size : x + (q < rows ? q : 0) * row_size;
+  if (longest <= 2 * W) {
+    thresholds<v, 2, R>(row, longest, k, t, high);
+  } else {
+    for (int q = 0; q < R; q += r) {
+      const float* few[r];
+      for (int i = 0; i < r; i++) few[i] = row[q + i];
+      thresholds<v, 4, r>(few, longest, k, t + q, high + q);
+    }
+  }
+  for (int q = 0; q < rows; q++) {
+    largest[q] = high[q];
+    int32_t* mine = kept + q * size;
+    take_from_row(row[q], thin ? mine : label, longest, k, t[q], mine, out + (int64_t)q * k);
+  }
 }
 
 // For each of `rows` <= R rows of n floats (a multiple of W, padded with -inf; row_size apart):
@@ -171,6 +236,11 @@ template <int R>
 QV_LOOP void select_rows(const float* x, int64_t row_size, int rows, const int32_t* label, int n,
                          int k, float* keep, int32_t* kept, float* largest, int32_t* out) {
   const int size = n + 2 * W;
+  if (k <= 2 * W) {
+    k <= W ? select_by_sorting<1, R>(x, row_size, rows, label, n, k, keep, kept, largest, out)
+           : select_by_sorting<2, R>(x, row_size, rows, label, n, k, keep, kept, largest, out);
+    return;
+  }
   Bracket search[R];
   int m[R], longest = 0;
   for (int r = 0; r < R; r++) {
@@ -181,14 +251,6 @@ QV_LOOP void select_rows(const float* x, int64_t row_size, int rows, const int32
     bounds(x + r * row_size, n, k, low, largest[r]);
     m[r] = keep_above(x + r * row_size, label, n, low, keep + r * size, kept + r * size);
     if (m[r] <= k) continue;
-    if (m[r] <= 2 * W) {
-      take_by_rank<2>(keep + r * size, kept + r * size, k, out + (int64_t)r * k);
-      continue;
-    }
-    if (m[r] <= 3 * W) {
-      take_by_rank<3>(keep + r * size, kept + r * size, k, out + (int64_t)r * k);
-      continue;
-    }
     if (low == kLowest) low = smallest(keep + r * size, m[r]);
     search[r] = Bracket::start(low, m[r], largest[r]);
     if (m[r] > longest) longest = (m[r] + W - 1) / W * W;
@@ -207,7 +269,7 @@ QV_LOOP void select_rows(const float* x, int64_t row_size, int rows, const int32
   }
   for (int r = 0; r < rows; r++) {
     int32_t* to = out + (int64_t)r * k;
-    if (m[r] > k && m[r] > 3 * W) {
+    if (m[r] > k) {
       take(keep + r * size, kept + r * size, m[r], k, search[r].low, search[r].above_low == k, to);
     } else if (m[r] <= k) {
       for (int i = 0; i < k; i++) to[i] = i < m[r] ? kept[r * size + i] : -1;

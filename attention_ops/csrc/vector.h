@@ -71,6 +71,18 @@ QV_INLINE V vmax(V a, V b) {
 #endif
 }
 
+QV_INLINE V vmin(V a, V b) {
+#if QV_WIDTH == 16
+  return _mm512_min_ps(a, b);
+#elif QV_WIDTH == 8
+  return _mm256_min_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
 // The lanes that compare true, one bit each, lane 0 lowest. Comparisons with NaN are false.
 QV_INLINE uint32_t bits_of(I yes) {
 #if QV_WIDTH == 16

@@ -11,7 +11,7 @@ from attention_ops import (
 )
 from attention_ops.mechanism import flat_heads
 from attention_ops.pyramid import token_pyramid
-from attention_ops.quadtree import Level, add_level, descend
+from attention_ops.quadtree import Level, descend
 from tests.shared_data import shared
 
 
@@ -86,14 +86,6 @@ def test_lines_descend_like_maps(fan_out, generator):
     *_, finest = descend(levels, (99, 0), "B")
     want = softmax_attention(*[tokens.transpose(1, 2)] * 3).transpose(1, 2)
     torch.testing.assert_close(finest.message, want)
-
-
-def test_levels_merge_by_giving_a_parents_message_to_its_children():
-    coarse, fine = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1), torch.arange(8.0).view(1, 1, 8, 1)
-    assert add_level(coarse, fine).flatten().tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
-    half, twice = torch.tensor([0.5, 2.0])
-    weighted = add_level(add_level(None, coarse, half), fine, twice).flatten().tolist()
-    assert weighted == [0.5, 2.5, 4.5, 6.5, 9.0, 11.0, 13.0, 15.0]
 
 
 @pytest.mark.parametrize("variant", ["A", "B"])

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from attention_ops import ROW_MECHANISMS, build_attention
-from attention_ops.rows import rotated
+from attention_ops.rows import rotated, row_turn
+from attention_ops.trees import turned
 
 SINGLE_ROWS = [name for name in ROW_MECHANISMS if name.startswith("row")]
 
@@ -29,7 +30,8 @@ def test_rotated_tokens_have_products_that_depend_on_the_distance_only():
 
 def test_a_pooled_token_is_rotated_by_the_column_of_its_middle():
     vector = torch.randn(8, dtype=torch.float64)
-    fine, coarse = rotated(vector.expand(8, 8)), rotated(vector.expand(2, 8), stride=4)
+    turn = row_turn([2, 8], [4, 1], 8, vector)
+    coarse, fine = turned(vector.expand(10, 8), turn).split([2, 8])
     # the middle of cells 4..7 lies between 5 and 6: as far from 4 as 7 from it
     assert (coarse[1] @ fine[4]).item() == pytest.approx((coarse[1] @ fine[7]).item())
 
