@@ -115,6 +115,7 @@ class DeformedAttention(Mechanism):
         groups = query.permute(0, 3, 1, 2).unflatten(1, (self.groups, -1)).flatten(0, 1)
         hidden = self.offset_conv(groups).permute(0, 2, 3, 1)  # (N, h, w, C / groups)
         offset = self.offset_out(nn.functional.gelu(self.offset_norm(hidden)))
+        offset = offset.to(torch.promote_types(offset.dtype, torch.float32))  # places need it
         h, w = offset.shape[1:3]
         # What the convolution would give for the valid rectangle alone.
         size = (extent - 1) // self.stride + 1  # (B, 2)
@@ -137,9 +138,9 @@ class DeformedAttention(Mechanism):
         at = (keys.position + 1) / 2 * last  # in cells
         grid = (2 * at + 1) / at.new_tensor([W, H]) - 1  # of grid_sample without align_corners
         sampled = nn.functional.grid_sample(
-            maps, grid[:, None].to(cells.dtype), padding_mode="zeros", align_corners=False
+            maps.to(grid.dtype), grid[:, None], padding_mode="zeros", align_corners=False
         )
-        return sampled.view(B, C, -1).transpose(1, 2)
+        return sampled.view(B, C, -1).transpose(1, 2).to(cells.dtype)
 
     def _heads(self, cells: Tensor) -> Tensor:
         return split_heads(cells if cells.dim() == 3 else cells.flatten(1, 2), self.heads)

@@ -132,6 +132,20 @@ def test_without_bound_positions_are_clamped_to_the_map(generator):
     assert position.abs().max() == 1
 
 
+def test_keys_of_a_wide_map_keep_their_place_in_half_precision(generator):
+    module = make(stride=2, kernel=3).float()
+    nn.init.zeros_(module.offset_out.weight)
+    query = torch.randn(1, 2, 600, 8, generator=generator)
+    extent = torch.tensor([[600, 2]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        position = module.keys(query.bfloat16(), extent).position
+        message = module(*[query.permute(0, 3, 1, 2)] * 2)
+    # without offsets the grid is even: 300 columns, 2 / 299 apart; bfloat16 would round to 1 / 256
+    step = position[0, 1:, 0] - position[0, :-1, 0]
+    torch.testing.assert_close(step, torch.full_like(step, 2 / 299), atol=1e-6, rtol=0)
+    assert message.isfinite().all()
+
+
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match=r"heads \(2\) must divide into groups \(3\)"):
         build_attention("deformed", 8, 2, "self", groups=3)
