@@ -26,7 +26,6 @@ K = np.array([[577.9, 0, 319.9], [0, 578.7, 239.7], [0, 0, 1]])
 ROOM_M = np.array([6.0, 3.0, 5.0])  # x, y, z
 TEXELS = 512  # a side, per wall
 MATCHES = 300
-LARGEST_SHARE = 0.55  # of a picture that one wall may fill
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def make_room(rng: np.random.Generator) -> Room:
 def make_poses(room: Room, rng: np.random.Generator, count: int) -> list[np.ndarray]:
     """Camera-to-world poses (4, 4): the first at random inside, the others at most 0.8 m and 25 degrees off.
 
-    Every camera sees the corner of two walls: points of one plane alone have two poses that fit.
+    Every camera shows enough points of two walls to match with the first.
     """
     poses: list[np.ndarray] = []
     while len(poses) < count:
@@ -96,8 +95,8 @@ def make_poses(room: Room, rng: np.random.Generator, count: int) -> list[np.ndar
         else:
             pose[:3, :3] = _turn(rng.normal(0, 1, 3) * [0.15, 1.5, 0.1])
             pose[:3, 3] = ROOM_M * rng.uniform(0.35, 0.65, 3)
-        _, wall = room.hits(pose[:3, 3], _rays(_pixel_grid()[::101], pose))
-        if np.bincount(wall).max() < LARGEST_SHARE * len(wall):
+        first = poses[0] if poses else pose
+        if len(exact_matches(room, first, pose, rng)[0]) == MATCHES:
             poses.append(pose)
     return poses
 
@@ -129,17 +128,24 @@ def _rays(kpts: np.ndarray, pose: np.ndarray) -> np.ndarray:
 def exact_matches(
     room: Room, pose0: np.ndarray, pose1: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Up to MATCHES points that both frames show, (N, 2) each, in pixels of SIZE."""
+    """MATCHES points that both frames show, (N, 2) each, in pixels of SIZE; fewer where there are fewer.
+
+    At most half of them are of one wall: two poses fit the points of one plane, and RANSAC may stop at the
+    wrong one.
+    """
     H, W = SIZE
-    kpts0 = rng.uniform(0, (W - 1, H - 1), (4 * MATCHES, 2))
+    kpts0 = rng.uniform(0, (W - 1, H - 1), (8 * MATCHES, 2))
     rays = _rays(kpts0, pose0)
-    reach, _ = room.hits(pose0[:3, 3], rays)
+    reach, wall = room.hits(pose0[:3, 3], rays)
     points = pose0[:3, 3] + rays * reach[:, None]
     seen = (points - pose1[:3, 3]) @ pose1[:3, :3] @ K.T  # frame 1, then its pixels
     front = seen[:, 2] > 0.05
     kpts1 = seen[:, :2] / np.where(front, seen[:, 2], 1)[:, None]
     keep = front & (kpts1 >= 0).all(1) & (kpts1 <= (W - 1, H - 1)).all(1)
-    return kpts0[keep][:MATCHES], kpts1[keep][:MATCHES]
+    seen_walls = wall[keep]
+    rank = np.array([(seen_walls[:n] == each).sum() for n, each in enumerate(seen_walls)], int)
+    chosen = np.flatnonzero(keep)[rank < MATCHES // 2][:MATCHES]
+    return kpts0[chosen], kpts1[chosen]
 
 
 def write_set(folder: Path, pairs: int, seed: int) -> None:
