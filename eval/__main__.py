@@ -66,6 +66,8 @@ class Arguments:
     """Only so many first pairs, to try things out."""
     workers: int = 1
     """Processes that score."""
+    max_disp: float | None = None
+    """Of stereo: true disparities from it on, in px, are left out of the regions; without it, none are."""
     pictures: bool = True
     """Whether to draw curves, pairs and error maps, and index.html."""
 
@@ -92,7 +94,7 @@ def evaluate(arguments: Arguments) -> int:
     from eval.every import run_every
     from eval.passes import RunOptions
 
-    options = RunOptions(arguments.repeats, arguments.limit, arguments.workers)
+    options = RunOptions(arguments.repeats, arguments.limit, arguments.workers, arguments.max_disp)
     if arguments.benchmark == "all":
         tables = run_every(arguments.data, arguments.out, options, arguments.pictures)
     elif arguments.benchmark in get_args(Stereo):

@@ -1,7 +1,7 @@
 """Methods of others in this harness: predictions in an HDF5 file, or a function of theirs.
 
-A matches file has a group per pair, named as the benchmark names the pair (`python -m eval names BENCHMARK`
-lists the names), with kpts0 (N, 2), kpts1 (N, 2) x, y in pixels of the image files and, if the method has it,
+A matches file has a group per pair, named as the benchmark names the pair (the names stand in results.json of any
+method), with kpts0 (N, 2), kpts1 (N, 2) x, y in pixels of the image files and, if the method has it,
 confidence (N,). A disparity file has disparity (H, W) in pixels of the left image and perhaps occlusion (H, W)
 in [0, 1]. The top-left pixel has its centre at (0, 0).
 

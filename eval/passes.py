@@ -28,8 +28,13 @@ class RunOptions:
     repeats: int | None = None  # None: as the benchmark says
     limit: int | None = None  # only so many first pairs
     workers: int = 1  # processes that score
+    max_disp: float | None = (
+        None  # px; larger true disparities are left out; None: as the benchmark says
+    )
 
     def __post_init__(self) -> None:
+        if self.max_disp is not None and not self.max_disp > 0:
+            raise ValueError(f"--max-disp must be positive, got {self.max_disp}")
         for name in ("repeats", "limit", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:

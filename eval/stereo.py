@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,8 @@ def run(
 ) -> StereoResult:
     """Scores of `method` on `benchmark`, going on from what lies in `out`."""
     options = options or RunOptions()
+    if options.max_disp is not None:
+        benchmark = replace(benchmark, max_disp=options.max_disp)
     pairs = benchmark.pairs(data)[: options.limit]
     folder = out / benchmark.name / method.name
     names = digest_of([(pair.name, str(pair.left), str(pair.right)) for pair in pairs])
@@ -290,8 +292,3 @@ def _region(region: str, members: Sequence[PairResult]) -> RegionScore:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
-
-
-def occlusion_figures(counts: OcclusionCounts) -> tuple[int, ...]:
-    """Hits, false alarms, misses and rejections."""
-    return astuple(counts)
