@@ -109,7 +109,7 @@ def _(
 
 @_merge.register_fake
 def _(
-    tokens: list[Tensor], weight: Any, mask: Any, turn: Any, height: int, width: int, *_: Any
+    tokens: list[Tensor], weight: Any, mask: Any, turn: Any, height: int, width: int, *rest: Any
 ) -> Tensor:
     B, M, _, D = tokens[0].shape
     return tokens[0].new_empty(B, height, width, M * D)
