@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from attention_ops.cost import flops, peak_memory
+from stereo.bench_sttr import print_sttr_cost
 from stereo.config import PRESETS, StereoConfig
 from stereo.model import StereoNetwork, build_stereo
 
 DEMO = (512, 752)  # H, W of the demo's 500 x 741, padded
 SCENEFLOW = (544, 960)
+STRIP = (24, 960)  # explicit attention over the whole height takes some 30 GB in training
 CONFIGS: dict[str, StereoConfig] = {
     "small": PRESETS["small"],
     "small, full rows": replace(
@@ -33,7 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stereo bench", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="turns of each network")
     parser.add_argument("--only", nargs="+", default=list(CONFIGS), choices=CONFIGS)
+    parser.add_argument(
+        "--sttr-cost",
+        action="store_true",
+        help="instead, FLOPs and memory of STTR's transformer with QuadTree attention",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.sttr_cost:
+        print_sttr_cost(_say, STRIP)
+        return 0
     networks = {name: build_stereo(CONFIGS[name]).eval() for name in arguments.only}
     for network in networks.values():
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
