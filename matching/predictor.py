@@ -19,6 +19,7 @@ from data_scripts.given_images import Image, Mask, as_grey, as_mask
 from data_scripts.weights_file import find_weights
 from matching.batches import equal_groups
 from matching.checkpoint import load_checkpoint
+from matching.frames import inside_frame
 from matching.matches import Matches
 from matching.model import Matcher
 from matching.network import ImageFeatures, Network
@@ -49,6 +50,7 @@ class MatchPredictor:
         dtype: torch.float32 or torch.bfloat16; None takes bfloat16 where the processor has it.
         long_side: images are shrunk until their longer side has so many pixels, never enlarged;
             None keeps their size.
+        ignore_frames: mask black frames round images, as undistortion leaves them.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class MatchPredictor:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         long_side: int | None = DEFAULT_LONG_SIDE,
+        ignore_frames: bool = True,
     ) -> None:
         if long_side is not None and long_side < 1:
             raise ValueError(f"long_side must be 1 px or more, or None, got {long_side}")
@@ -69,6 +72,7 @@ class MatchPredictor:
         matcher = matcher.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = Network(matcher, place, fast_dtype(place) if dtype is None else dtype)
         self.long_side = long_side
+        self.ignore_frames = ignore_frames
 
     def match(
         self,
@@ -194,7 +198,11 @@ class MatchPredictor:
 
     def _prepare(self, image: Image, mask: Mask | None, name: str) -> PreparedImage:
         grey = as_grey(image, name)
-        return prepare(grey, as_mask(mask, grey.shape, f"mask of {name}"), self.long_side)
+        used = as_mask(mask, grey.shape, f"mask of {name}")
+        inside = inside_frame(grey) if self.ignore_frames else None
+        if inside is not None:
+            used = inside if used is None else used & inside
+        return prepare(grey, used, self.long_side)
 
 
 def load_predictor(
@@ -203,6 +211,7 @@ def load_predictor(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     long_side: int | None = DEFAULT_LONG_SIDE,
+    ignore_frames: bool = True,
 ) -> MatchPredictor:
     """A predictor with shipped weights (by name), with those of a checkpoint file, or round a Matcher.
 
@@ -214,6 +223,7 @@ def load_predictor(
         device: see `MatchPredictor`, as the next two.
         dtype: number format of the network.
         long_side: longest side that the network sees, px.
+        ignore_frames: mask black frames round images.
 
     Raises:
         ValueError: no weights of that name are shipped, or the file is no checkpoint.
@@ -223,7 +233,9 @@ def load_predictor(
         matcher, _, _ = load_checkpoint(weights_path(name_or_path))
     else:
         matcher = name_or_path
-    return MatchPredictor(matcher, device=device, dtype=dtype, long_side=long_side)
+    return MatchPredictor(
+        matcher, device=device, dtype=dtype, long_side=long_side, ignore_frames=ignore_frames
+    )
 
 
 def weights_path(name_or_path: str | Path) -> Path:

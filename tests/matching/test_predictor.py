@@ -245,3 +245,12 @@ def test_an_outer_autocast_does_not_change_the_number_format():
     want = rows(ask.match(LEFT, RIGHT))
     with torch.autocast("cpu", torch.bfloat16):
         assert rows(ask.match(LEFT, RIGHT)) == want
+
+
+def test_black_frames_are_masked_unless_told_otherwise():
+    image = np.random.default_rng(3).uniform(0.3, 1, (96, 128)).astype(np.float32)
+    image[:5] = 0
+    assert predictor(ignore_frames=False).extract(image).image.mask is None
+    mask = predictor().extract(image).image.mask
+    assert not mask[:5].any()
+    assert mask[6:].all()
