@@ -24,7 +24,7 @@ CORNERS = ((0.16, -0.14), (0.93, 0.06), (0.86, 1.2), (0.02, 0.98))
 class Arguments:
     """Matches two views of a photograph in the public domain and draws the matches."""
 
-    out: Path = Path("docs/matches.png")
+    out: Path = Path("docs/matches.jpg")
     """The picture; its folder is made where it is missing."""
     method: str = "small"
     """As in python -m eval."""
