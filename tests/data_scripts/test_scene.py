@@ -24,7 +24,7 @@ def test_the_same_seed_gives_the_same_pair():
 
 @pytest.mark.parametrize("size", [(64, 64), (57, 90)])
 def test_image_1_at_the_warp_looks_like_image_0(size):
-    errors = [colour_error(scene_pair(PHOTOS, size, seeded(seed), MATT)) for seed in range(8)]
+    errors = [colour_error(scene_pair(PHOTOS, size, seeded(seed), MATT)) for seed in range(16)]
     assert np.median(errors) < 0.02
     assert max(errors) < 0.06  # highlights move, small surfaces are blurred at their edges
 
