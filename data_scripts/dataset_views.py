@@ -1,4 +1,4 @@
-"""Pairs of a converted data set as training material: images and the motion of every pixel."""
+"""Pairs of a converted data set as training material: images and the motion, or disparity, of every pixel."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,10 @@ from data_scripts.dataset import ImageRecord, PairRecord
 from data_scripts.depth_pose import PosedImage, posed_pair
 from data_scripts.homography_list import homography_pair
 from data_scripts.images import FloatMap, fit_long_side, resize_map, resized
+from data_scripts.rectified import RectifiedPair
+from data_scripts.schema import OCCLUDED
 from data_scripts.shard_files import scaled_K
+from data_scripts.stereo_labels import SideLabels, labelled_images
 from data_scripts.two_view import TwoView
 
 
@@ -29,6 +32,26 @@ def labelled_view(pair: PairRecord, long_side: int | None = 640) -> TwoView:
         )
     first = _posed(pair.image0, np.eye(4)).resized(long_side)  # the world is the first camera
     return posed_pair(first, _posed(pair.image1, pair.T_0to1).resized(long_side))
+
+
+def labelled_rectified(pair: PairRecord) -> RectifiedPair:
+    """Images and disparities of a stereo `pair`.
+
+    Raises:
+        ValueError: the left image has no disparity, or one of another size.
+    """
+    sides = [_side_labels(record) for record in (pair.image0, pair.image1)]
+    if sides[0] is None:
+        raise ValueError(f"{pair.name}: wanted the disparity of the left image, got none")
+    pictures = [pair.image0.rgb(), pair.image1.rgb()]
+    return labelled_images(pictures, [pair.image0.name, pair.image1.name], sides[0], sides[1])
+
+
+def _side_labels(record: ImageRecord) -> SideLabels | None:
+    disp, seen = record.disparity(), record.occlusion()
+    if disp is None:
+        return None
+    return SideLabels(disp, None if seen is None else seen == OCCLUDED)
 
 
 def _of_homography(pair: PairRecord, H_0to1: np.ndarray, long_side: int | None) -> TwoView:

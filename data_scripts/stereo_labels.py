@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_scripts.images import FloatMap, read_rgb, to_tensor
+from data_scripts.images import FloatMap, Image, read_rgb, to_tensor
 from data_scripts.rectified import RectifiedPair
 from data_scripts.stereo_occlusion import occlusion
 
@@ -33,11 +33,22 @@ def labelled_pair(
     image_paths: Sequence[Path], left: SideLabels, right: SideLabels | None = None
 ) -> RectifiedPair:
     """The pair of the left and right image at `image_paths` with the labels of one or both."""
-    images = [to_tensor(read_rgb(path)) for path in image_paths]
-    for path, labels in zip(image_paths, (left, right), strict=True):
+    names = [str(path) for path in image_paths]
+    return labelled_images([read_rgb(path) for path in image_paths], names, left, right)
+
+
+def labelled_images(
+    pictures: Sequence[Image],
+    names: Sequence[str],
+    left: SideLabels,
+    right: SideLabels | None = None,
+) -> RectifiedPair:
+    """The same of images (H, W, 3) uint8 that are read already, and their names for messages."""
+    images = [to_tensor(picture) for picture in pictures]
+    for name, labels in zip(names, (left, right), strict=True):
         if labels is not None and labels.disp.shape != images[0].shape[1:]:
             raise ValueError(
-                f"the disparity of {path} must be of its size {tuple(images[0].shape[1:])}, got "
+                f"the disparity of {name} must be of its size {tuple(images[0].shape[1:])}, got "
                 f"{labels.disp.shape}; use images and disparities of one resolution"
             )
     disp, known, occluded = _side(left, right, sign=-1)

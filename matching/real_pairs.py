@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from data_scripts import homography_list, megadepth, scannet
+from data_scripts.dataset import Dataset, open_dataset
+from data_scripts.dataset_views import labelled_view
 from data_scripts.two_view import TwoView
 
 
@@ -24,6 +26,7 @@ class RealPairSettings:
     scannet_intrinsics: Path | None = None  # its intrinsics.npz
     megadepth: Path | None = None  # folder that the paths in the scene files start from
     megadepth_scenes: tuple[Path, ...] = ()  # scene files (npz)
+    converted: tuple[Path, ...] = ()  # .h5 sets of python -m data_scripts, upright and with labels
 
 
 def real_pairs(settings: RealPairSettings) -> list[Callable[[], TwoView]]:
@@ -59,7 +62,14 @@ def real_pairs(settings: RealPairSettings) -> list[Callable[[], TwoView]]:
                 partial(megadepth.read_pair, settings.megadepth, pair, side)
                 for pair in megadepth.read_pairs(path)
             ]
+    for path in settings.converted:
+        data = open_dataset(path)
+        readers += [partial(_converted, data, number, side) for number in range(len(data))]
     return readers
+
+
+def _converted(data: Dataset, number: int, long_side: int) -> TwoView:
+    return labelled_view(data[number], long_side)
 
 
 def _check_files(paths: Sequence[Path]) -> None:

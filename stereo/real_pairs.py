@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from data_scripts import kitti, middlebury, sceneflow
+from data_scripts.dataset import Dataset, open_dataset
+from data_scripts.dataset_views import labelled_rectified
 from data_scripts.rectified import RectifiedPair
 
 
@@ -23,6 +25,7 @@ class RealPairSettings:
     sceneflow_pass: Literal["clean", "final"] = "final"
     kitti: tuple[Path, ...] = ()  # folders training/ of KITTI 2012 and 2015
     middlebury: tuple[Path, ...] = ()  # folders of scenes; ETH3D has the same layout
+    converted: tuple[Path, ...] = ()  # .h5 sets of python -m data_scripts
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -46,7 +49,14 @@ def real_pairs(settings: RealPairSettings) -> list[Callable[[], RectifiedPair]]:
     for root in settings.middlebury:
         scenes = middlebury.find_pairs(_folder(root))
         readers += [partial(middlebury.read_pair, files) for files in scenes]
+    for path in settings.converted:
+        data = open_dataset(path)
+        readers += [partial(_converted, data, number) for number in range(len(data))]
     return readers
+
+
+def _converted(data: Dataset, number: int) -> RectifiedPair:
+    return labelled_rectified(data[number])
 
 
 def _folder(root: Path) -> Path:

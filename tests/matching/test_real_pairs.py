@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from data_scripts.conversion import convert
 from matching.data import PairBatches, PairSettings
 from matching.real_pairs import RealPairSettings, real_pairs
+from tests.data_scripts.dataset_files import draw_plan
 from tests.shared_data import shared
 
 
@@ -43,3 +46,13 @@ def test_index_files_of_scannet_and_megadepth_give_a_reader_per_pair():
     assert len(real_pairs(scannet)) == 1500
     scenes = tuple(sorted(shared("data/pose/megadepth_test_1500").glob("*.npz")))
     assert len(real_pairs(RealPairSettings(megadepth=folder, megadepth_scenes=scenes))) == 1500
+
+
+def test_a_converted_set_gives_a_reader_per_pair(tmp_path):
+    convert(draw_plan(tmp_path), tmp_path / "set.h5")
+    readers = real_pairs(RealPairSettings(converted=(tmp_path / "set.h5",), long_side=24))
+    assert len(readers) == 3
+    view = readers[0]()
+    assert view.image0.shape == (3, 18, 24)
+    assert torch.isfinite(view.warp_0to1).all()
+    assert view.depth0.max() == pytest.approx(2, abs=0.01)

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from data_scripts.__main__ import main as data_scripts
 from stereo.data import PairSettings, StereoBatches
 from stereo.real_pairs import RealPairSettings, real_pairs
 from tests.shared_data import shared
@@ -45,3 +47,18 @@ def test_the_samples_of_three_sets_fill_batches():
         assert batch.left.shape == (3, 3, 96, 192)
         assert batch.known.float().mean() > 0.05
         assert (batch.disp[batch.known] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("kitti", "KITTI_2015"), ("middlebury", "MIDDLEBURY_2014")]
+)
+def test_a_converted_set_gives_the_pairs_of_its_folder(name, folder, tmp_path):
+    root = shared("data/stereo/layouts") / folder
+    out = tmp_path / "set.h5"
+    assert data_scripts([name, "--raw", str(root), "--out", str(out)]) == 0
+    converted = real_pairs(RealPairSettings(converted=(out,)))
+    originals = real_pairs(RealPairSettings(**{name: (root,)}))
+    assert len(converted) == len(originals)
+    first, want = converted[0](), originals[0]()
+    for field in ("left", "right", "disp", "known", "occluded"):
+        torch.testing.assert_close(getattr(first, field), getattr(want, field))
