@@ -39,7 +39,7 @@ def test_both_eyes_agree_about_disparity_where_both_see():
         for pair in both_ways(stereo_scene_pair(PHOTOS, (64, 96), seeded(seed))):
             apart = disparity_mismatch(pair)
             assert apart.median() < 0.01
-            assert (apart < 0.05).float().mean() > 0.85  # the rest lies at edges
+            assert (apart < 0.05).float().mean() > 0.8  # the rest lies at edges
 
 
 def test_hidden_pixels_look_different_in_the_other_eye():
