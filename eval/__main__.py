@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from eval.passes import RunOptions
 
-PIPED_WIDTH = 160  # columns of the table where the output is no terminal; rich would take 80
 Matching = Literal[
     "dev",
     "strecha",
@@ -89,8 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(arguments: Arguments) -> int:
     """Runs the benchmarks and prints and writes their results."""
-    from rich.console import Console
-
+    from eval.console import print_tables
     from eval.every import run_every
     from eval.passes import RunOptions
 
@@ -101,11 +99,7 @@ def evaluate(arguments: Arguments) -> int:
         tables = _stereo(arguments, options)
     else:
         tables = _matching(arguments, options)
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    for table in tables:
-        console.print(table)
+    print_tables(tables)
     return 0
 
 

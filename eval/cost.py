@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attention_ops import Mechanism, analytic_flops, build_attention, flops, peak_memory
+from attention_ops import analytic_flops, build_attention, flops, peak_memory
 
 MATERIALISED = "materialised"  # softmax with its whole score matrix in memory, as LoFTR writes it
 # A score matrix is held about so many times at once: scores, their softmax, and in training both gradients.
@@ -82,15 +82,22 @@ def attention_rows(
     """Costs of every contender at every grid; at one grid they take turns for about `seconds`."""
     for grid in grids:
         tokens = grid[0] * grid[1]
-        need = COPIES[pass_name] * case.batch * case.heads * tokens**2 * case.dtype.itemsize
         contenders = []
         for name in case.names:
-            if name == MATERIALISED and need > case.limit_bytes:
-                why = f"score matrices need {need / 1e9:.1f} GB"
+            why = too_large(case, name, case.heads * tokens**2, pass_name)
+            if why is not None:
                 yield CostRow(name, pass_name, tokens, not_run=why)
             else:
                 contenders.append(_attention(case, name, grid, pass_name))
         yield from measured(contenders, pass_name, tokens, seconds, case.device)
+
+
+def too_large(case: AttentionCase, name: str, scores: int, pass_name: str) -> str | None:
+    """Why a contender is not run that lays out so many `scores` for one batch entry; None: it is run."""
+    need = COPIES[pass_name] * case.batch * scores * case.dtype.itemsize
+    if name != MATERIALISED or need <= case.limit_bytes:
+        return None
+    return f"score matrices need {need / 1e9:.1f} GB"
 
 
 def _attention(case: AttentionCase, name: str, grid: Grid, pass_name: str) -> Contender:
@@ -109,8 +116,8 @@ def _attention(case: AttentionCase, name: str, grid: Grid, pass_name: str) -> Co
     ]
     step = step_of(module, (maps[0], maps[-1]), pass_name)
     if name == MATERIALISED:
-        step = _with_score_matrix(step)
-    return Contender(name, step, _parameters(module), case.batch * _by_formula(module, grid))
+        step = with_score_matrix(step)
+    return Contender(name, step, parameters_of(module), case.batch * analytic_flops(module, grid))
 
 
 def step_of(module: nn.Module, inputs: tuple[Tensor, ...], pass_name: str) -> Callable[[], object]:
@@ -133,7 +140,9 @@ def step_of(module: nn.Module, inputs: tuple[Tensor, ...], pass_name: str) -> Ca
     return training
 
 
-def _with_score_matrix(step: Callable[[], object]) -> Callable[[], object]:
+def with_score_matrix(step: Callable[[], object]) -> Callable[[], object]:
+    """`step` with the score matrices of its attention laid out in memory."""
+
     def materialised() -> object:
         with sdpa_kernel(SDPBackend.MATH):
             return step()
@@ -141,11 +150,8 @@ def _with_score_matrix(step: Callable[[], object]) -> Callable[[], object]:
     return materialised
 
 
-def _by_formula(module: Mechanism, grid: Grid) -> int:
-    return analytic_flops(module, grid)
-
-
-def _parameters(module: nn.Module) -> int:
+def parameters_of(module: nn.Module) -> int:
+    """Learned numbers of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from eval.cost import CostRow
 
 PROG = "python -m eval cost"
-PIPED_WIDTH = 160  # columns of the table where the output is no terminal
 Words = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")]
 
 
@@ -67,12 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         print(f"{PROG}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    from rich.console import Console
+    from eval.console import print_tables
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    console.print(table)
+    print_tables([table])
     print(f"{arguments.out / 'cost.json'}, {arguments.out / 'cost.png'}")
     return 0
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from eval.cost import (
-    COPIES,
     MATERIALISED,
     AttentionCase,
     Contender,
     CostRow,
     Grid,
     measured,
+    parameters_of,
     step_of,
+    too_large,
+    with_score_matrix,
 )
 
 
@@ -67,18 +68,17 @@ def network_rows(
         H, W = (math.ceil(side * stride / multiple) * multiple for side in grid)
         tokens = (H // stride) * (W // stride)
         keys = tokens if what == "matcher" else W // stride
-        need = COPIES[pass_name] * case.batch * heads * tokens * keys * case.dtype.itemsize
         images = [
             torch.rand(case.batch, channels, H, W, generator=torch.Generator().manual_seed(n))
             for n in range(2)
         ]
         contenders = []
         for name in case.names:
-            if name == MATERIALISED and need > case.limit_bytes:
-                why = f"score matrices need {need / 1e9:.1f} GB"
+            why = too_large(case, name, heads * tokens * keys, pass_name)
+            if why is not None:
                 yield CostRow(name, pass_name, tokens, not_run=why)
-                continue
-            contenders.append(_contender(what, name, case, images, pass_name))
+            else:
+                contenders.append(_contender(what, name, case, images, pass_name))
         yield from measured(contenders, pass_name, tokens, seconds, case.device)
 
 
@@ -88,18 +88,13 @@ def _contender(
     network, _ = _FAMILIES[what][0](name)
     network = network.to(case.device, case.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train(pass_name == "training")
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    parameters = parameters_of(network)
     if pass_name == "training":
         network = _CoarseHalf(network) if what == "matcher" else _Assignment(network)
     inputs = tuple(image.to(case.device, case.dtype) for image in images)
     step = step_of(network, inputs, pass_name)
     if name == MATERIALISED:
-        plain = step
-
-        def step() -> object:
-            with sdpa_kernel(SDPBackend.MATH):
-                return plain()
-
+        step = with_score_matrix(step)
     return Contender(name, step, parameters)
 
 

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import tyro
 
+from eval.homography import warp_points
+
 SIZE = 480, 640  # height, width of both views, px
 RIGHT_PX = 3.0  # a match this close to the true one counts as right
 # where the second camera sees the corners of the photograph, as shares of its width and height
@@ -79,7 +81,7 @@ def right_share(kpts0: np.ndarray, kpts1: np.ndarray, H_0to1: np.ndarray) -> flo
     """Share of matches (N, 2) whose end in the second view is where the homography says; 0 for none."""
     if not len(kpts0):
         return 0.0
-    there = cv2.perspectiveTransform(kpts0[None].astype(np.float64), H_0to1)[0]
+    there = warp_points(kpts0, H_0to1)
     return float((np.linalg.norm(kpts1 - there, axis=1) < RIGHT_PX).mean())
 
 
