@@ -74,7 +74,7 @@ _LIBRARY, LOAD_ERROR = _load()
 
 def instruction_set() -> str:
     """What the kernels run on: "avx512", "avx2" or "baseline"; QUADVIEW_ISA forces one."""
-    return str(_library().qv_isa().decode())
+    return str(library().qv_isa().decode())
 
 
 def coarse_forward(
@@ -177,7 +177,12 @@ def fine_backward(
     return *grads, grad_parent_score
 
 
-def _library() -> ctypes.CDLL:
+def library() -> ctypes.CDLL:
+    """The compiled library, for every file that calls into it.
+
+    Raises:
+        RuntimeError: it is not there; the message says why.
+    """
     if _LIBRARY is None:
         raise RuntimeError(f"the native backend is not available: {LOAD_ERROR}")
     return _LIBRARY
@@ -290,7 +295,7 @@ def _gradients(
 
 def _run(name: str, call: _Call) -> None:
     """Calls the function `name`, with torch's allocator for its working memory."""
-    functions, address = _library(), ctypes.byref(call)
+    functions, address = library(), ctypes.byref(call)
     coarse, backward = "coarse" in name, "backward" in name
     floats = functions.qv_scratch_floats(address, coarse, backward)
     scratch = torch.empty(floats, dtype=torch.float32)

@@ -74,7 +74,7 @@ def _run(
     fan: Fan,
     mean: bool,
 ) -> None:
-    library = native._library()
+    library = native.library()
     addresses = (ctypes.c_void_p * len(tokens))(*(level.data_ptr() for level in tokens))
     mask = None if mask is None else mask.contiguous()
     turn = None if turn is None else turn.float().contiguous()

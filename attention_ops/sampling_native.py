@@ -75,4 +75,4 @@ def _run(
     given = {"value": value, "location": location, "weight": weight} | outputs
     for field, tensor in given.items():
         setattr(call, field, tensor.data_ptr())
-    getattr(native._library(), name)(ctypes.byref(call))
+    getattr(native.library(), name)(ctypes.byref(call))
