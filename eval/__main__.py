@@ -47,8 +47,8 @@ class Arguments:
     benchmark: tyro.conf.Positional[Matching | Stereo | Literal["all"]]
     """Which one. Of disparity: stereo, sceneflow, kitti2012, kitti2015, middlebury, eth3d and disparity (any
     index); the others of matching: pairs and homography take any list, dev runs all development sets. all
-    runs every benchmark whose data lie below --data, with our weights and the baselines. Not a benchmark, with
-    options of its own: cost, what attention costs in FLOPs, memory and time."""
+    runs every benchmark whose data lie below --data, with our weights and the baselines. Not benchmarks, with
+    options of their own: cost, what attention costs in FLOPs, memory and time; ablation, what each buys."""
     method: Annotated[
         str, tyro.conf.arg(metavar="small|sift|xfeat|sgbm|PATH|FILE.h5|MODULE:FUNCTION")
     ] = "small"
@@ -78,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from eval.cost_command import main as cost
 
         return cost(words[1:])
+    if words[:1] == ["ablation"]:
+        from eval.ablation_command import main as ablation
+
+        return ablation(words[1:])
     arguments = tyro.cli(Arguments, prog="python -m eval", args=argv)
     try:
         return evaluate(arguments)

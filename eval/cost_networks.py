@@ -1,7 +1,7 @@
 """What whole networks cost with one attention or another in them: the presets `small` of matching and stereo."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +20,11 @@ from eval.cost import (
     too_large,
     with_score_matrix,
 )
+from matching.config import SMALL, MatcherConfig
+from matching.model import STRIDE, build_matcher
 
 
-class _CoarseHalf(nn.Module):
+class CoarseHalf(nn.Module):
     """A matcher up to its coarse tokens, which is what a training step differentiates through."""
 
     def __init__(self, matcher: Any) -> None:
@@ -82,6 +84,29 @@ def network_rows(
         yield from measured(contenders, pass_name, tokens, seconds, case.device)
 
 
+def coarse_costs(
+    configs: Mapping[str, MatcherConfig], size: tuple[int, int], device: str, seconds: float = 4.0
+) -> list[CostRow]:
+    """Costs of the trunk and the two-view transformer of matchers on one pair of images.
+
+    Args:
+        configs: settings of the matchers by name.
+        size: H, W of both images; rounded up to what each matcher takes.
+        device: where to measure.
+        seconds: for which they take turns.
+    """
+    contenders = []
+    for name, config in configs.items():
+        torch.manual_seed(0)
+        matcher = build_matcher(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        sides = [math.ceil(side / matcher.size_multiple) * matcher.size_multiple for side in size]
+        images = tuple(torch.rand(1, 1, *sides, device=device) for _ in range(2))
+        step = step_of(CoarseHalf(matcher).eval(), images, "forward")
+        contenders.append(Contender(name, step, parameters_of(matcher)))
+    tokens = math.prod(size) // STRIDE**2
+    return list(measured(contenders, "forward", tokens, seconds, device))
+
+
 def _contender(
     what: str, name: str, case: AttentionCase, images: Sequence[Tensor], pass_name: str
 ) -> Contender:
@@ -90,7 +115,7 @@ def _contender(
     network.train(pass_name == "training")
     parameters = parameters_of(network)
     if pass_name == "training":
-        network = _CoarseHalf(network) if what == "matcher" else _Assignment(network)
+        network = CoarseHalf(network) if what == "matcher" else _Assignment(network)
     inputs = tuple(image.to(case.device, case.dtype) for image in images)
     step = step_of(network, inputs, pass_name)
     if name == MATERIALISED:
@@ -100,13 +125,9 @@ def _contender(
 
 def _matcher(name: str) -> tuple[nn.Module, int]:
     """The matcher `small` with that attention, and its heads."""
-    from matching.config import PRESETS
-    from matching.model import build_matcher
-
-    small = PRESETS["small"]
     known: Any = "softmax" if name == MATERIALISED else name
     torch.manual_seed(0)
-    config = replace(small, coarse=replace(small.coarse, attention=known))
+    config = replace(SMALL, coarse=replace(SMALL.coarse, attention=known))
     return build_matcher(config), config.coarse.heads
 
 

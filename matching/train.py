@@ -27,7 +27,7 @@ from data_scripts.train_loop import (
 )
 from data_scripts.train_state import join_processes
 from matching.checkpoint import load_checkpoint, save_checkpoint
-from matching.config import PRESETS
+from matching.config import PRESETS, MatcherConfig
 from matching.data import Batch, PairBatches, PairSettings
 from matching.model import Matcher, build_matcher
 from matching.real_pairs import real_pairs
@@ -64,14 +64,24 @@ def train(settings: TrainSettings) -> Matcher:
     """Runs the training and returns the matcher with averaged weights."""
     if settings.preset not in PRESETS:
         raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {settings.preset!r}")
-    rank, world = join_processes(settings.device)
+    config = PRESETS[settings.preset]
     torch.manual_seed(settings.seed)
-    matcher = build_matcher(PRESETS[settings.preset])
-    # torch's stubs do not know the memory_format argument
-    matcher = matcher.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    matcher = build_matcher(config)
     if settings.start is not None:
         started, _, _ = load_checkpoint(settings.start)
         matcher.load_state_dict(started.state_dict())
+    return train_matcher(settings, matcher, config)
+
+
+def train_matcher(settings: TrainSettings, matcher: Matcher, config: MatcherConfig) -> Matcher:
+    """Trains `matcher`, made from `config`, as `settings` say; their preset and start play no part.
+
+    Returns:
+        The matcher with averaged weights; OUT holds them too.
+    """
+    rank, world = join_processes(settings.device)
+    # torch's stubs do not know the memory_format argument
+    matcher = matcher.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = resumed(settings, matcher)
     photos = PhotoFolder(settings.photos)
     kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
@@ -86,11 +96,11 @@ def train(settings: TrainSettings) -> Matcher:
         plain = replace(settings.pairs, sizes=((256, 256),), easy=0.6, ramp=10**9)
         validation = PairBatches(held_out, plain, matcher.cell_centre, VALIDATION_SEED)
         checks = [validation[number] for number in range(settings.validation_batches)]
-    run(settings, _task(settings), state, batches, checks, world)
+    run(settings, _task(settings, config), state, batches, checks, world)
     return state.average
 
 
-def _task(settings: TrainSettings) -> Task[Matcher, Batch]:
+def _task(settings: TrainSettings, config: MatcherConfig) -> Task[Matcher, Batch]:
     """What the loop must know of matchers."""
 
     def loss(
@@ -100,7 +110,7 @@ def _task(settings: TrainSettings) -> Task[Matcher, Batch]:
         return value, asdict(report)
 
     def save(path: Path, matcher: Matcher, card: Mapping[str, Any]) -> None:
-        save_checkpoint(path, matcher, PRESETS[settings.preset], card)
+        save_checkpoint(path, matcher, config, card)
 
     mixed = fast_dtype(torch.device(settings.device)) is torch.bfloat16
     return Task(loss, Batch.to, save, "matcher.safetensors", mixed)
