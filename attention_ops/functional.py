@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attention_ops import _library
+from attention_ops import _library, gather_only
 from attention_ops._checks import (
     check_choice,
     check_elements,
@@ -63,6 +63,8 @@ def coarse_attention(
     rows = sizes["B"] * sizes["M"] * sizes["L"]
     check_elements("index", rows * torch.sym_min(topk, sizes["S"]))
     scale = sizes["D"] ** -0.5 if scale is None else scale
+    if gather_only.active():
+        return TopKMessage(*gather_only.coarse(query, key, value, key_mask, topk, scale, variant))
     message, _, index, score = _library.coarse(query, key, value, key_mask, topk, scale, variant)
     return TopKMessage(message, index, score)
 
@@ -116,9 +118,10 @@ def fine_attention(  # noqa: PLR0913  two options more than coarse_attention
     rows = sizes["B"] * sizes["M"] * sizes["P"] * sizes["F"]
     check_elements("index", rows * torch.sym_min(topk, sizes["K"] * sizes["F"]))
     scale = sizes["D"] ** -0.5 if scale is None else scale
-    message, _, index, score = _library.fine(
-        query, key, value, parent_index, parent_score, key_mask, topk, scale, variant
-    )
+    arguments = (query, key, value, parent_index, parent_score, key_mask, topk, scale, variant)
+    if gather_only.active():
+        return TopKMessage(*gather_only.fine(*arguments))
+    message, _, index, score = _library.fine(*arguments)
     return TopKMessage(message, index, score)
 
 

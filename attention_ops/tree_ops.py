@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_ops import native, native_tree, trees
+from attention_ops import gather_only, native, native_tree, trees
 from attention_ops.backends import implementation
 from attention_ops.trees import Fan, Grid
 
@@ -67,6 +67,8 @@ def pyramid(
     Returns:
         (B, M, L, D) for every level, coarsest first.
     """
+    if gather_only.active():
+        return gather_only.pyramid(cells, mask, heads, levels, fan, turn)
     # A list of its own: torch.compile does not let go of elements of the one that an op returns.
     return [*_pyramid(cells, mask, turn, heads, levels, *fan, True)]
 
@@ -83,6 +85,8 @@ def merge(tokens: list[Tensor], weight: Tensor | None, size: tuple[int, int], fa
     Returns:
         (B, H, W, C).
     """
+    if gather_only.active():
+        return gather_only.merge(tokens, weight, size, fan)
     cells: Tensor = _merge(tokens, weight, None, None, *size, *fan, False)
     return cells
 
