@@ -1,11 +1,11 @@
-# make demo | test | lint | bench | clean. The first run makes .venv; later ones start at once.
+# make demo | test | lint | docs | bench | clean. The first run makes .venv; later ones start at once.
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
 INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt attention_ops/build.py \
 	$(shell find attention_ops/csrc -type f)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/.installed-demo
 	$(PY) -m eval.demo --out out
@@ -20,13 +20,17 @@ lint: $(VENV)/.installed-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+# The user guide and the reference of all public names in site/; a warning is an error. Fetches nothing.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
 bench: $(VENV)/.installed-demo
 	$(PY) -m attention_ops bench
 	$(PY) -m attention_ops bench-rows
 	$(PY) -m stereo bench
 
 clean:
-	rm -rf out build *.egg-info
+	rm -rf out build site *.egg-info
 
 # The stamp of an extra is renewed when anything that decides the install has changed.
 $(VENV)/.installed-%: $(INSTALL_INPUTS)
