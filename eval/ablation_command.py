@@ -95,6 +95,7 @@ def ablate(arguments: Arguments) -> "tuple[list[Accuracy], list[CostRow]]":
         FileNotFoundError: photographs, start or data are not there.
         ValueError: an unknown mechanism, or a count below 1.
     """
+    import cv2
     import torch
     from tqdm import tqdm
 
@@ -114,10 +115,16 @@ def ablate(arguments: Arguments) -> "tuple[list[Accuracy], list[CostRow]]":
     numbers = (arguments.steps, arguments.batch, arguments.side, arguments.learning_rate)
     budget = Budget(arguments.photos, arguments.out, start, *numbers, arguments.device)
     runs = [(name, seed) for seed in arguments.seeds for name in arguments.mechanisms]
-    accuracies = []
-    for name, seed in tqdm(runs, "ablation", unit="run", disable=None):
-        weights = trained_weights(budget, name, seed)
-        accuracies.append(accuracy_of(weights, name, seed, arguments.data, arguments.pairs))
+    # All trainings first, OpenCV on one thread: a loader forked after it has started threads would hang.
+    cv2.setNumThreads(0)
+    trained = [
+        trained_weights(budget, name, seed)
+        for name, seed in tqdm(runs, "trainings", unit="run", disable=None)
+    ]
+    accuracies = [
+        accuracy_of(weights, name, seed, arguments.data, arguments.pairs)
+        for (name, seed), weights in zip(runs, trained, strict=True)
+    ]
     return accuracies, _costs(arguments)
 
 
@@ -176,7 +183,7 @@ def _write(
     from data_scripts.atomic import replacing
     from eval.cost_picture import draw_against_accuracy
     from eval.environment import environment
-    from eval.report import markdown
+    from eval.report import finite, markdown
 
     recalls = {
         cost.name: statistics.mean(run.recall for run in accuracies if run.mechanism == cost.name)
@@ -185,9 +192,9 @@ def _write(
     draw_against_accuracy(costs, recalls, arguments.out / "ablation.png")
     settings = json.loads(json.dumps(asdict(arguments), default=str))
     record = {"settings": settings, "environment": environment()}
-    record |= {"accuracies": [asdict(each) for each in accuracies]}
+    record |= {"accuracies": finite([asdict(each) for each in accuracies])}
     record |= {"costs": [asdict(each) for each in costs]}
     with replacing(arguments.out / "ablation.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1))
+        temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
     with replacing(arguments.out / "ablation.md") as temporary:
         temporary.write_text(markdown(lines[0], lines[1:], [_protocol(arguments)]))
