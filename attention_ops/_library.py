@@ -69,7 +69,7 @@ def fine(
     variant: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `reference.fine_forward`."""
-    run = implementation(query).fine_forward
+    run = implementation(query, parent_index).fine_forward
     return _four(run(query, key, value, parent_index, parent_score, key_mask, topk, scale, variant))
 
 
@@ -90,7 +90,7 @@ def fine_backward(
     variant: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `reference.fine_backward`."""
-    run = implementation(query).fine_backward
+    run = implementation(query, parent_index).fine_backward
     inputs = (query, key, value, parent_index, parent_score, key_mask)
     grads = run(grad_message, grad_score, *inputs, message, lse, index, scale, variant)
     return _four(grads)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from attention_ops import native, sampling_native, sampling_portable
+from attention_ops import sampling_native, sampling_portable, sampling_triton
 from attention_ops._checks import check_shape
-from attention_ops.backends import implementation
+from attention_ops.backends import family
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -56,8 +56,11 @@ def sample_weighted(value: Tensor, sizes: Sizes, location: Tensor, weight: Tenso
 
 
 def _implementation(value: Tensor) -> ModuleType:
-    """Who serves a call: the compiled kernel wherever it would serve the sparse ops."""
-    return sampling_native if implementation(value) is native else sampling_portable
+    """Who serves a call: compiled kernels where the backend of that name has them."""
+    name = family(value)
+    if name == "triton" and sampling_triton.serves(value):
+        return sampling_triton
+    return sampling_native if name == "native" else sampling_portable
 
 
 @torch.library.custom_op("quadview::sample", mutates_args=())

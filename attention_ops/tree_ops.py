@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attention_ops import gather_only, native, native_tree, trees
-from attention_ops.backends import implementation
+from attention_ops import gather_only, native_tree, trees
+from attention_ops.backends import family
 from attention_ops.trees import Fan, Grid
 
 
@@ -92,7 +92,7 @@ def merge(tokens: list[Tensor], weight: Tensor | None, size: tuple[int, int], fa
 
 
 def _is_native(tensor: Tensor, levels: int) -> bool:
-    return implementation(tensor) is native and native_tree.serves(tensor, levels)
+    return family(tensor) == "native" and native_tree.serves(tensor, levels)
 
 
 @_pyramid.register_fake

@@ -2,15 +2,69 @@ import sys
 import types
 
 import pytest
+import torch
 
+from attention_ops import chunked, parity
 from attention_ops.__main__ import main
+from attention_ops.backends import NAMES, backends
 
 
-def test_command_prints_every_backend_and_what_is_used(capsys):
-    assert main([]) == 0
+def test_command_prints_every_backend_and_every_choice(capsys):
+    assert main(["--no-check"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["reference", "portable", "native"]
-    assert sum("(in use)" in line for line in lines) == 1
+    assert [line.split()[0] for line in lines[: len(NAMES)]] == list(NAMES)
+    assert [" ".join(line.split()[:3]) for line in lines[len(NAMES) :]] == [
+        "float32 on cpu:",
+        "bfloat16 on cpu:",
+        "float32 on cuda:",
+        "bfloat16 on cuda:",
+    ]
+
+
+def test_command_checks_every_ready_backend(capsys):
+    assert main([]) == 0
+    checked = [
+        line.split()[:2] for line in capsys.readouterr().out.splitlines() if "agrees" in line
+    ]
+    ready = [name for name, state in backends().items() if state == "ready" and name != "reference"]
+    assert checked == [[name, dtype] for name in ready for dtype in ("float32", "bfloat16")]
+
+
+def test_a_backend_that_disagrees_is_named_and_gives_exit_code_1(capsys, monkeypatch):
+    right = chunked.fine_forward
+
+    def wrong(*inputs):
+        message, *rest = right(*inputs)
+        return 1.01 * message, *rest
+
+    monkeypatch.setattr(chunked, "fine_forward", wrong)
+    assert main([]) == 1
+    out = capsys.readouterr().out
+    wrong_lines = [line for line in out.splitlines() if "DISAGREES" in line]
+    assert [line.split()[:2] for line in wrong_lines] == [["portable", "float32"]]
+    assert "allowed 1e-04" in wrong_lines[0]
+
+
+def test_a_backend_that_breaks_is_named_in_one_line(capsys, monkeypatch):
+    def broken(*_inputs):
+        raise ValueError("no\nluck")
+
+    monkeypatch.setattr(chunked, "coarse_forward", broken)
+    assert main([]) == 1
+    assert "portable   float32  FAILS: no luck\n" in capsys.readouterr().out
+
+
+def test_a_nan_counts_as_the_largest_error(monkeypatch):
+    right = chunked.coarse_forward
+
+    def wrong(*inputs):
+        message, *rest = right(*inputs)
+        return message * torch.nan, *rest
+
+    monkeypatch.setattr(chunked, "coarse_forward", wrong)
+    _, output, error = next(parity.worst_errors("portable", torch.float32, "cpu"))
+    assert output == "message"
+    assert error != error
 
 
 @pytest.mark.parametrize(

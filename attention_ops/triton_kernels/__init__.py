@@ -1,0 +1,1 @@
+"""Kernels in Triton for CUDA devices; the modules above import them when a call needs them."""
