@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from data_scripts.train_state import TrainState
 from matching.data import PairBatches, PairSettings
 from matching.model import Matcher
-from matching.point_config import DecoderAttention, PointConfig
+from matching.point_config import PointConfig
 from matching.point_data import PointBatches, PointPairs
 from matching.point_decoder import Decoded, PairMaps, PointDecoder
 from matching.point_losses import point_loss
@@ -91,9 +91,16 @@ def _features(matcher: Matcher, batch: PointPairs) -> FixedPairs:
     features0, features1 = matcher.extract(batch.image0), matcher.extract(batch.image1)
     tokens = matcher.coarse_tokens(features0, features1)
     size = features0.coarse.shape[-2:]
-    maps = [each.mT.unflatten(2, size).half() for each in tokens]
-    fine = features0.fine.half(), features1.fine.half()
-    return FixedPairs(*maps, *fine, batch.points0, batch.points1, batch.visible)
+    tokens0, tokens1 = (each.mT.unflatten(2, size).half() for each in tokens)
+    return FixedPairs(
+        tokens0=tokens0,
+        tokens1=tokens1,
+        fine0=features0.fine.half(),
+        fine1=features1.fine.half(),
+        points0=batch.points0,
+        points1=batch.points1,
+        visible=batch.visible,
+    )
 
 
 def joined(parts: Sequence[FixedPairs]) -> FixedPairs:
@@ -138,8 +145,9 @@ def learn(
         spent += time.perf_counter() - began
         told(step)
         if step % budget.validate_every == 0 or step == budget.steps:
-            shares, median = accuracy(state.average, validation)
-            rows.append(Row(config.attention, seed, step, *shares, median, spent, parameters))
+            (half_cell, cell), median = accuracy(state.average, validation)
+            found = (half_cell, cell, median, spent, parameters)
+            rows.append(Row(config.attention, seed, step, *found))
     return rows
 
 
@@ -156,7 +164,7 @@ def accuracy(decoder: PointDecoder, pairs: FixedPairs) -> tuple[list[float], flo
     return shares, float(all_of_them.median())
 
 
-def final_accuracy(rows: Sequence[Row], attention: DecoderAttention, seed: int) -> float:
+def final_accuracy(rows: Sequence[Row], attention: str, seed: int) -> float:
     """Mean share within 8 px over the last validations of one run."""
     ours = [row.within_8px for row in rows if (row.attention, row.seed) == (attention, seed)]
     return float(np.mean(ours[-LAST:]))

@@ -7,7 +7,14 @@ if TYPE_CHECKING:
     from matching.checkpoint import load_checkpoint, save_checkpoint
     from matching.config import PRESETS, MatcherConfig
     from matching.model import MatchBatch, Matcher, build_matcher
-    from matching.predictor import FailedPair, Matches, MatchPredictor, load_predictor
+    from matching.point_model import PointMatcher
+    from matching.predictor import (
+        FailedPair,
+        Matches,
+        MatchPredictor,
+        PointMatches,
+        load_predictor,
+    )
 
 __all__ = [
     "PRESETS",
@@ -17,6 +24,8 @@ __all__ = [
     "Matcher",
     "MatcherConfig",
     "Matches",
+    "PointMatcher",
+    "PointMatches",
     "build_matcher",
     "load_checkpoint",
     "load_predictor",
@@ -28,7 +37,14 @@ HOMES = {
     "matching.checkpoint": ("load_checkpoint", "save_checkpoint"),
     "matching.config": ("PRESETS", "MatcherConfig"),
     "matching.model": ("MatchBatch", "Matcher", "build_matcher"),
-    "matching.predictor": ("FailedPair", "Matches", "MatchPredictor", "load_predictor"),
+    "matching.point_model": ("PointMatcher",),
+    "matching.predictor": (
+        "FailedPair",
+        "Matches",
+        "MatchPredictor",
+        "PointMatches",
+        "load_predictor",
+    ),
 }
 
 

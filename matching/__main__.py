@@ -11,12 +11,16 @@ COMMANDS = {
     "align": "matching.align",
     "batch": "matching.batch",
     "convert": "matching.convert",
+    "demo": "eval.web_command",  # the page shows stereo as well, so it lives above both
     "export": "matching.export_command",
+    "points": "matching.point_command",
     "recall": "matching.recall",
     "reconstruct": "matching.reconstruction",
     "soak": "matching.soak",
     "stitch": "matching.stitch",
 }
+# Options that only `points` has: with one of them the name of the subcommand may be left out.
+POINT_WORDS = {"--points", "--video"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from matching import train
 
         return train.main(words[1:])
+    if words[:1] == ["train-points"]:
+        from matching import point_train
+
+        return point_train.main(words[1:])
+    if words[:1] and words[0] not in COMMANDS and POINT_WORDS & {w.split("=")[0] for w in words}:
+        words = ["points", *words]
     named = words[:1] and words[0] in COMMANDS
     command = import_module(COMMANDS[words[0]] if named else "matching.cli")
     try:

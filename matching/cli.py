@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class MatchCommand:
     """Match two images of the same scene.
 
-    Other things to do, each with its own --help: align, batch, convert, export, recall, reconstruct, soak,
-    stitch, train, as in `python -m matching train --help`.
+    Other things to do, each with its own --help: align, batch, convert, export, points, recall,
+    reconstruct, soak, stitch, train, train-points, as in `python -m matching train --help`.
 
     Args:
         image0: First image file.

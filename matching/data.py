@@ -83,21 +83,25 @@ class PairBatches(Dataset[Batch]):
         self.seed = seed
 
     def __getitem__(self, number: int) -> Batch:
+        views = self.views(number)
+        labels = [pair_labels(view, self.centre) for view in views]
+        return Batch(
+            image0=torch.stack([grey(view.image0) for view in views]),
+            image1=torch.stack([grey(view.image1) for view in views]),
+            partner=torch.stack([label.partner for label in labels]),
+            target=torch.stack([label.target for label in labels]),
+            known=torch.stack([label.known for label in labels]),
+        )
+
+    def views(self, number: int) -> list[TwoView]:
+        """The pairs of batch `number`, all of one size, before labels are made of them."""
         generator = torch.Generator().manual_seed((self.seed << 32) + number)
         sizes = self.settings.sizes
         size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
         difficulty = self._difficulty(number)
         count = max(1, round(self.settings.batch * math.prod(sizes[0]) / math.prod(size)))
         views = [self._view(size, difficulty, generator) for _ in range(count)]
-        views = [framed(_taken(view, difficulty, generator), generator) for view in views]
-        labels = [pair_labels(view, self.centre) for view in views]
-        return Batch(
-            image0=torch.stack([_grey(view.image0) for view in views]),
-            image1=torch.stack([_grey(view.image1) for view in views]),
-            partner=torch.stack([label.partner for label in labels]),
-            target=torch.stack([label.target for label in labels]),
-            known=torch.stack([label.known for label in labels]),
-        )
+        return [framed(_taken(view, difficulty, generator), generator) for view in views]
 
     def _difficulty(self, number: int) -> float:
         """From `easy` to 1 along the ramp, so that a fresh network has something it can learn."""
@@ -151,6 +155,6 @@ def _taken(view: TwoView, difficulty: float, generator: torch.Generator) -> TwoV
     return replace(view, image0=image0, image1=photometric(view.image1, generator, settings))
 
 
-def _grey(image: Tensor) -> Tensor:
+def grey(image: Tensor) -> Tensor:
     """Image (3, H, W) as grey (1, H, W)."""
     return (image * image.new_tensor(GREY)[:, None, None]).sum(0, keepdim=True)

@@ -49,7 +49,7 @@ def draw_matches(
     Returns:
         The figure.
     """
-    figure, axes, shift = _side_by_side(as_rgb8(image0, "image0"), as_rgb8(image1, "image1"))
+    figure, axes, shift = side_by_side(as_rgb8(image0, "image0"), as_rgb8(image1, "image1"))
     colours = ScalarMappable(Normalize(0, 1), COLOURS)
     order = slice(None, None, -1)  # the best are drawn last, on top
     kpts0, kpts1 = matches.kpts0[order], matches.kpts1[order] + (shift, 0)
@@ -65,7 +65,7 @@ def draw_matches(
     lines_of = "" if count == len(matches) else f", lines for {count} of them"
     axes.set_title(f"{len(matches)} matches{lines_of}", fontsize=10)
     figure.colorbar(colours, ax=axes, label="confidence", fraction=0.02, pad=0.01)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def draw_attention(
@@ -85,7 +85,7 @@ def draw_attention(
     Returns:
         The figure.
     """
-    figure, axes, shift = _side_by_side(as_rgb8(image0, "image0"), as_rgb8(image1, "image1"))
+    figure, axes, shift = side_by_side(as_rgb8(image0, "image0"), as_rgb8(image1, "image1"))
     left, top, right, bottom = trace.box
     asking = Rectangle((left, top), right - left, bottom - top, fill=False, color="#00e5ff")
     axes.add_patch(asking)
@@ -101,7 +101,7 @@ def draw_attention(
     )
     x, y = trace.point
     axes.set_title(f"cells that attention visits for the point {x:g}, {y:g}", fontsize=10)
-    return _finished(figure, path)
+    return finished(figure, path)
 
 
 def _cells(
@@ -118,7 +118,7 @@ def _cells(
     return cells
 
 
-def _side_by_side(image0: np.ndarray, image1: np.ndarray) -> tuple[Figure, Axes, float]:
+def side_by_side(image0: np.ndarray, image1: np.ndarray) -> tuple[Figure, Axes, float]:
     """A figure with both images in pixels of image 0, and how far right image 1 begins."""
     (H0, W0), (H1, W1) = image0.shape[:2], image1.shape[:2]
     shift = W0 + round(GAP * (W0 + W1)) + 1.0
@@ -151,7 +151,8 @@ def _shown(image: np.ndarray) -> np.ndarray:
     return np.asarray(MUTED * grey)
 
 
-def _finished(figure: Figure, path: str | Path | None) -> Figure:
+def finished(figure: Figure, path: str | Path | None) -> Figure:
+    """The figure, written to `path` if there is one."""
     if path is not None:
         path = writable(path, PICTURE_SUFFIXES)
         with replacing(path) as temporary:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
+from numpy.typing import ArrayLike
 
 from attention_ops.precision import chosen_device, fast_dtype
 from data_scripts.attempts import FailedPair, attempt
@@ -24,11 +25,21 @@ from matching.matches import Matches
 from matching.model import Matcher
 from matching.network import ImageFeatures, Network
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions, check_rotations
+from matching.point_model import PointMatcher, load_points
+from matching.point_prediction import PointMatches, as_points, find_points
 from matching.resize import PreparedImage, prepare
 
-__all__ = ["FailedPair", "ImageFeatures", "MatchPredictor", "Matches", "load_predictor"]
+__all__ = [
+    "FailedPair",
+    "ImageFeatures",
+    "MatchPredictor",
+    "Matches",
+    "PointMatches",
+    "load_predictor",
+]
 
 WEIGHTS = Path(__file__).parent / "weights"
+POINT_WEIGHTS = "small_points"
 GPU_BATCH = 8  # pairs that run together on a GPU
 WINDOW = 8  # batches of pairs read ahead by match_many, to find pairs of equal size
 
@@ -51,6 +62,7 @@ class MatchPredictor:
         long_side: images are shrunk until their longer side has so many pixels, never enlarged;
             None keeps their size.
         ignore_frames: mask black frames round images, as undistortion leaves them.
+        point_weights: of the point decoder that `match_points` uses: a shipped name or a file.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class MatchPredictor:
         dtype: torch.dtype | None = None,
         long_side: int | None = DEFAULT_LONG_SIDE,
         ignore_frames: bool = True,
+        point_weights: str | Path = POINT_WEIGHTS,
     ) -> None:
         if long_side is not None and long_side < 1:
             raise ValueError(f"long_side must be 1 px or more, or None, got {long_side}")
@@ -73,6 +86,8 @@ class MatchPredictor:
         self.network = Network(matcher, place, fast_dtype(place) if dtype is None else dtype)
         self.long_side = long_side
         self.ignore_frames = ignore_frames
+        self._point_weights = point_weights
+        self._points: PointMatcher | None = None
 
     def match(
         self,
@@ -106,6 +121,42 @@ class MatchPredictor:
         options = MatchOptions(max_matches, min_confidence, symmetric, rotations)
         pair = self._ready((image0, image1, *masks))
         return self.network.match([pair], options)[0]
+
+    def match_points(
+        self,
+        image0: Image | ImageFeatures,
+        image1: Image | ImageFeatures,
+        points: ArrayLike,
+        *,
+        masks: tuple[Mask | None, Mask | None] = (None, None),
+    ) -> PointMatches:
+        """Where points of image 0 lie in image 1.
+
+        The answer for a point does not depend on the others. A point that is NaN, outside image 0 or under
+        its mask is not visible, with confidence 0.
+
+        Args:
+            image0: as in `match`.
+            image1: as in `match`.
+            points: (N, 2) x, y in pixels of image 0 as given, N of 0 and more; the centre of the top-left
+                pixel is (0, 0).
+            masks: as in `match`.
+
+        Raises:
+            FileNotFoundError, ValueError, TypeError: as `match`; also for points that are not (N, 2)
+                numbers, and where no point decoder fits this matcher.
+        """
+        wanted = as_points(points)
+        sides = self._ready((image0, image1, *masks))
+        return find_points(self.network, self._point_matcher(), sides, wanted)
+
+    def _point_matcher(self) -> PointMatcher:
+        """The point decoder on this predictor's matcher, read at the first call."""
+        if self._points is None:
+            path = self._point_weights
+            head, _, _ = load_points(weights_path(path), self.network.matcher)
+            self._points = head.to(self.network.device).requires_grad_(requires_grad=False)
+        return self._points
 
     def extract(
         self, image: Image, mask: Mask | None = None, rotations: Sequence[int] = (0,)
@@ -212,6 +263,7 @@ def load_predictor(
     dtype: torch.dtype | None = None,
     long_side: int | None = DEFAULT_LONG_SIDE,
     ignore_frames: bool = True,
+    point_weights: str | Path = POINT_WEIGHTS,
 ) -> MatchPredictor:
     """A predictor with shipped weights (by name), with those of a checkpoint file, or round a Matcher.
 
@@ -224,6 +276,7 @@ def load_predictor(
         dtype: number format of the network.
         long_side: longest side that the network sees, px.
         ignore_frames: mask black frames round images.
+        point_weights: of the point decoder that `match_points` uses.
 
     Raises:
         ValueError: no weights of that name are shipped, or the file is no checkpoint.
@@ -234,7 +287,12 @@ def load_predictor(
     else:
         matcher = name_or_path
     return MatchPredictor(
-        matcher, device=device, dtype=dtype, long_side=long_side, ignore_frames=ignore_frames
+        matcher,
+        device=device,
+        dtype=dtype,
+        long_side=long_side,
+        ignore_frames=ignore_frames,
+        point_weights=point_weights,
     )
 
 
