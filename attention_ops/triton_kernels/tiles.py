@@ -1,0 +1,62 @@
+"""Loads and products that every kernel of the sparse ops shares.
+
+Channels are padded to DP; rows that are not valid are never read and hold zeros.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def load_rows(tensor, row, valid, D: tl.constexpr, DP: tl.constexpr):
+    """Rows `row` (N,) of a tensor (rows, D) -> (N, DP), zeros where not valid."""
+    d = tl.arange(0, DP)
+    mask = valid[:, None]
+    if D != DP:
+        mask = mask & (d < D)[None, :]
+    return tl.load(tensor + row[:, None] * D + d[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def store_rows(tensor, row, valid, x, D: tl.constexpr, DP: tl.constexpr):
+    """Writes x (N, DP) to the rows `row` (N,) of a tensor (rows, D) where valid."""
+    d = tl.arange(0, DP)
+    mask = valid[:, None]
+    if D != DP:
+        mask = mask & (d < D)[None, :]
+    to = tensor + row[:, None] * D + d[None, :]
+    tl.store(to, x.to(tensor.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def add_rows(tensor, row, valid, x, D: tl.constexpr, DP: tl.constexpr):
+    """Adds x (N, DP) atomically to the rows `row` (N,) of a float32 tensor (rows, D)."""
+    d = tl.arange(0, DP)
+    mask = valid[:, None]
+    if D != DP:
+        mask = mask & (d < D)[None, :]
+    tl.atomic_add(tensor + row[:, None] * D + d[None, :], x, mask=mask, sem="relaxed")
+
+
+@triton.jit
+def product(a, b):
+    """Product of a (R, N), rounded to the dtype of b, and b (N, D); float32 sums, no tf32."""
+    return tl.dot(a.to(b.dtype), b, input_precision="ieee")
+
+
+@triton.jit
+def logits(query, key, scale):
+    """Products (R, N) float32 of query (R, DP) with key (N, DP), times scale."""
+    return tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+
+
+@triton.jit
+def finite(x):
+    """-inf replaced by 0: what to subtract from a row without valid candidates."""
+    return tl.where(x == float("-inf"), 0.0, x)
+
+
+@triton.jit
+def reciprocal(total):
+    """1 / total, and 1 for the total 0 of a row without valid candidates."""
+    return 1.0 / tl.where(total == 0.0, 1.0, total)
