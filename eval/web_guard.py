@@ -5,17 +5,17 @@ decoded in memory and a clean PNG is stored under a random name. Addresses that 
 exist, other hosts' names are refused (DNS rebinding), and the page may load nothing from elsewhere.
 """
 
-import secrets
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eval.web_folder import fresh_folder
 from eval.web_upload import MAX_UPLOAD_BYTES, clean_png, decode_upload
 
 API = "/gradio_api"
@@ -109,37 +109,40 @@ class Guard:
 
     async def _upload(self, scope: Scope, receive: Receive) -> Response:
         """Stores what one picture shows; the answer is Gradio's: a list with its path."""
-        limited = _limited(receive, MAX_UPLOAD_BYTES + FORM_BYTES)
-        request = Request(scope, limited)
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return PlainTextResponse("wanted a form with one file", 400)
         try:
-            parser = InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=4)
-            form = await parser.parse()
-            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            if len(files) != 1:
-                return PlainTextResponse("wanted a form with one file", 400)
-            data = await files[0].read()
-            await form.close()
-            path = self._store(clean_png(decode_upload(data)))
+            data = await _only_file(
+                Request(scope, _limited(receive, MAX_UPLOAD_BYTES + FORM_BYTES))
+            )
+            path = await run_in_threadpool(lambda: self._store(clean_png(decode_upload(data))))
         except TooLargeError:
             return PlainTextResponse(f"wanted at most {MAX_UPLOAD_BYTES} bytes", 413)
         except MultiPartException as error:
-            return PlainTextResponse(f"the form does not read: {error.message}", 400)
+            return PlainTextResponse(f"wanted a form with one file: {error.message}", 400)
         except ValueError as error:
             return PlainTextResponse(" ".join(str(error).split()), 422)
         return JSONResponse([str(path)])
 
     def _store(self, png: bytes) -> Path:
-        uploads = self.folder / "uploads"
-        uploads.mkdir(mode=0o700, exist_ok=True)
-        kept = sorted(uploads.iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
-        for old in kept[: max(0, len(kept) - KEPT_UPLOADS + 1)]:
-            shutil.rmtree(old, ignore_errors=True)
-        path = uploads / secrets.token_urlsafe(24) / "image.png"
-        path.parent.mkdir(mode=0o700)
+        path = fresh_folder(self.folder / "uploads", KEPT_UPLOADS) / "image.png"
         path.write_bytes(png)
         return path
+
+
+async def _only_file(request: Request) -> bytes:
+    """The one file of a form."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise MultiPartException("this is no form")
+    parser = InMemoryParser(request.headers, request.stream(), max_files=1, max_fields=4)
+    try:
+        form = await parser.parse()
+    except (KeyError, UnicodeDecodeError, LookupError) as error:  # no boundary, odd charset
+        raise MultiPartException("its head does not read") from error
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if len(files) != 1:
+        raise MultiPartException(f"it has {len(files)}")
+    data = await files[0].read()
+    await form.close()
+    return data
 
 
 def _listed(path: str, known: Sequence[str]) -> bool:

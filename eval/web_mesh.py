@@ -76,7 +76,7 @@ def _faces(disp: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def _linear(rgb: np.ndarray) -> np.ndarray:
-    """sRGB to linear, as glTF has vertex colours, uint8."""
+    """Values of sRGB to linear ones, as glTF has vertex colours, uint8."""
     value = np.arange(256) / 255
     table = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return (table * 255).round().astype(np.uint8)[rgb]

@@ -19,6 +19,7 @@ MATCH = (118, 255, 3)
 OCCLUDED = (255, 46, 99)
 OCCLUDED_FROM = 0.5
 SUBPIXEL = 4  # bits of fraction in coordinates for OpenCV
+DOT = 24  # radius in 1/16 px
 RANGE = (0.5, 99.5)  # percentiles of the disparity that get the ends of the colours
 
 
@@ -32,7 +33,7 @@ def matches_picture(image0: np.ndarray, image1: np.ndarray, matches: Matches) ->
         grey = cv2.cvtColor(side, cv2.COLOR_RGB2GRAY)
         canvas[: side.shape[0], left : left + side.shape[1]] = (MUTED * grey)[..., None]
     kpts0 = _scaled(matches.kpts0, scales[0])
-    kpts1 = _scaled(matches.kpts1, scales[1]) + (start, 0)
+    kpts1 = _scaled(matches.kpts1, scales[1]) + np.array((start, 0))
     shades = (mpl.colormaps["plasma"](matches.confidence)[:, :3] * 255).astype(int).tolist()
     count = min(len(matches), MAX_LINES)
     lined = set(np.linspace(0, len(matches) - 1, count).round().astype(int).tolist())
@@ -41,7 +42,7 @@ def matches_picture(image0: np.ndarray, image1: np.ndarray, matches: Matches) ->
         if n in lined:
             cv2.line(canvas, *ends, shades[n], 1, cv2.LINE_AA, SUBPIXEL)
         for end in ends:
-            cv2.circle(canvas, end, 2 << SUBPIXEL, shades[n], -1, cv2.LINE_AA, SUBPIXEL)
+            cv2.circle(canvas, end, DOT, shades[n], -1, cv2.LINE_AA, SUBPIXEL)
     return canvas
 
 
@@ -64,7 +65,7 @@ def regions_picture(
         filled = picture.copy()
         for box in visited.boxes:
             _rectangle(filled, box, colour, -1)
-        picture = cv2.addWeighted(filled, 0.5 * strength, picture, 1 - 0.5 * strength, 0)
+        cv2.addWeighted(filled, 0.5 * strength, picture, 1 - 0.5 * strength, 0, dst=picture)
         for box in visited.boxes:
             _rectangle(picture, box, colour, 1)
     if match is not None:
@@ -104,8 +105,9 @@ def _coloured(values: np.ndarray) -> np.ndarray:
 
 def _small(image: np.ndarray) -> tuple[np.ndarray, float]:
     """The image for showing and its scale."""
-    height, width = fitted_size(*image.shape[:2], SHOWN_SIDE)
-    return shrink(image, height, width).astype(np.uint8), width / image.shape[1]
+    H, W = image.shape[:2]
+    height, width = fitted_size(H, W, SHOWN_SIDE)
+    return shrink(image, height, width).astype(np.uint8), width / W
 
 
 def _scaled(points: np.ndarray, scale: float) -> np.ndarray:
