@@ -1,11 +1,13 @@
 """Builds the compiled ops: finds a C++ compiler, compiles `csrc` once per instruction set, links.
 
 Imports nothing of this package, so that setup.py can load it by its path before anything is
-installed. Knows nothing of torch: the library has a plain C interface.
+installed. Knows nothing of torch: the library has a plain C interface. What is compiled for CUDA
+stands in `cuda_build`; it is run from here.
 """
 
 import argparse
 import hashlib
+import importlib
 import os
 import platform
 import shlex
@@ -13,8 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 LIBRARY = "_kernels.dylib" if sys.platform == "darwin" else "_kernels.so"
@@ -40,10 +43,14 @@ def source_hash(csrc: Path = PACKAGE / "csrc") -> str:
     return digest.hexdigest()[:16]
 
 
+def cache_root() -> Path:
+    """Where libraries go when the package folder is not writable."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quadview"
+
+
 def cache_folder() -> Path:
-    """Where a library goes when the package folder is not writable; one folder per source state."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "quadview" / source_hash()
+    """The folder of the cache for this state of the sources."""
+    return cache_root() / source_hash()
 
 
 def is_current(library: Path) -> bool:
@@ -86,16 +93,64 @@ def build_library(folder: Path) -> Path:
             f"no C++ compiler found (tried $CXX, {', '.join(COMPILERS)}); "
             "install g++ or clang++, or set CXX"
         )
-    csrc = PACKAGE / "csrc"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
-        work = Path(scratch)
-        commands = _compile_commands(compiler, csrc, work)
-        _run_all(list(commands.values()))
-        built = work / LIBRARY
-        _run_all([[*compiler, "-shared", "-pthread", "-o", str(built), *map(str, commands)]])
-        built.replace(folder / LIBRARY)
-    return folder / LIBRARY
+    return link(
+        folder / LIBRARY,
+        lambda work: _compile_commands(compiler, PACKAGE / "csrc", work),
+        [*compiler, "-shared", "-pthread"],
+    )
+
+
+def link(
+    library: Path, commands: Callable[[Path], dict[Path, list[str]]], linker: list[str]
+) -> Path:
+    """Compiles and links a library, replacing one that is there in a single step.
+
+    Args:
+        library: where it shall lie.
+        commands: a folder to work in -> object files in it, each with the command that makes it.
+        linker: the command that links the object files, without them and the output.
+
+    Raises:
+        BuildError: a command failed.
+    """
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build-") as scratch:
+        objects = commands(Path(scratch))
+        _run_all(list(objects.values()))
+        built = Path(scratch) / library.name
+        _run_all([[*linker, "-o", str(built), *map(str, objects)]])
+        built.replace(library)
+    return library
+
+
+def build_cuda_library(folder: Path, recipe: Any, wanted: str = "auto") -> Path:
+    """Builds the CUDA library into `folder`.
+
+    Args:
+        folder: where it shall lie.
+        recipe: what `cuda_build` offers, as a module or loaded by path.
+        wanted: architectures, as `cuda_build.architectures` takes them.
+
+    Raises:
+        BuildError: there is no nvcc, it failed, or it does not know an architecture.
+    """
+    nvcc = recipe.find_nvcc()
+    if nvcc is None:
+        raise BuildError(
+            "no nvcc found (tried $NVCC, $CUDA_HOME, nvcc, /usr/local/cuda); "
+            "install the CUDA toolkit, or set NVCC"
+        )
+    try:
+        targets = recipe.architectures(nvcc, wanted)
+    except ValueError as error:
+        raise BuildError(str(error)) from error
+    if not targets:
+        raise BuildError(f"{nvcc} knows none of sm_{', sm_'.join(recipe.ARCHITECTURES)}")
+    return link(
+        folder / recipe.LIBRARY,
+        lambda work: recipe.compile_commands(nvcc, work, targets),
+        recipe.linker(nvcc),
+    )
 
 
 def _compile_commands(compiler: list[str], csrc: Path, work: Path) -> dict[Path, list[str]]:
@@ -127,27 +182,40 @@ def _run_all(commands: list[list[str]]) -> None:
             raise BuildError(f"the compiler failed with {process.returncode}: {command}\n{output}")
 
 
-def _writable_folder() -> Path:
-    return PACKAGE if os.access(PACKAGE, os.W_OK) else cache_folder()
+def _writable_folder(cache: Path) -> Path:
+    return PACKAGE if os.access(PACKAGE, os.W_OK) else cache
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Builds the library for this installation and prints where it lies."""
+    """Builds a library for this installation and prints where it lies."""
     parser = argparse.ArgumentParser(
         prog="python -m attention_ops build", description="Compile the CPU kernels (seconds)."
     )
     parser.add_argument("--into", type=Path, help="folder (default: the package, else the cache)")
     parser.add_argument("--force", action="store_true", help="compile again what is there")
+    parser.add_argument("--cuda", action="store_true", help="the CUDA kernels instead (minutes)")
+    parser.add_argument(
+        "--architectures",
+        default="auto",
+        metavar="80,90,...",
+        help="with --cuda: numbers, all, or auto: those of the devices here, else all",
+    )
     arguments = parser.parse_args(argv)
-    folder = arguments.into or _writable_folder()
-    there = folder / LIBRARY
-    if there.exists() and is_current(there) and not arguments.force:
+    recipe = importlib.import_module("attention_ops.cuda_build") if arguments.cuda else None
+    name = recipe.LIBRARY if recipe else LIBRARY
+    cache = cache_root() / recipe.source_hash() if recipe else cache_folder()
+    there = (arguments.into or _writable_folder(cache)) / name
+    check = recipe.is_current if recipe else is_current
+    if there.exists() and check(there) and not arguments.force:
         sys.stdout.write(f"already built: {there}\n")
         return 0
     try:
-        path = build_library(folder)
+        if recipe:
+            build_cuda_library(there.parent, recipe, arguments.architectures)
+        else:
+            build_library(there.parent)
     except BuildError as error:
         sys.stderr.write(f"not built: {error}\n")
         return 1
-    sys.stdout.write(f"built {path}\n")
+    sys.stdout.write(f"built {there}\n")
     return 0
