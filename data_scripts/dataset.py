@@ -20,6 +20,7 @@ import numpy as np
 from data_scripts import schema
 from data_scripts.image_files import decode_image
 from data_scripts.table_rows import TableRows
+from data_scripts.untrusted import read_h5_array, told_as
 
 OPEN_SHARDS = 16  # files of records kept open
 
@@ -116,11 +117,12 @@ class OpenShard:
                 "the set again"
             )
         self.path = path
-        self.file = h5py.File(path)
+        self.file = open_h5(path)
 
     def image(self, row: int) -> np.ndarray:
         """(bytes,) uint8 of the image file in record `row`."""
-        return self._dataset(row, schema.IMAGE)[()]
+        with told_as(self.path, f"an image in record {row}"):
+            return read_h5_array(self._dataset(row, schema.IMAGE), self.path)
 
     def crc(self, row: int) -> int:
         """CRC-32 of the image file in record `row`, as it was when it was converted."""
@@ -128,9 +130,10 @@ class OpenShard:
 
     def map(self, row: int, name: str) -> tuple[np.ndarray, float | None]:
         """A map of record `row` as it is stored, and the unit of its integers."""
-        stored = self._dataset(row, name)
-        unit = stored.attrs.get(schema.UNIT)
-        return stored[()], None if unit is None else float(unit)
+        with told_as(self.path, f"{name} in record {row}"):
+            stored = self._dataset(row, name)
+            unit = stored.attrs.get(schema.UNIT)
+            return read_h5_array(stored, self.path), None if unit is None else float(unit)
 
     def _dataset(self, row: int, name: str) -> h5py.Dataset:
         try:
@@ -155,7 +158,8 @@ class Dataset:
 
     def __getitem__(self, number: int) -> PairRecord:
         row = self._tables()["pairs"].row(number)
-        return self._pair(row, range(len(self))[number])
+        with told_as(self.path, f"a row for pair {number}"):
+            return self._pair(row, range(len(self))[number])
 
     def __iter__(self) -> Iterator[PairRecord]:
         return (self[number] for number in range(len(self)))
@@ -167,11 +171,12 @@ class Dataset:
 
     def image(self, number: int) -> ImageRecord:
         """Image `number`, decoded only when asked."""
-        return self._image(number)
+        with told_as(self.path, f"a row for image {number}"):
+            return self._image(number)
 
     def images(self) -> Iterator[ImageRecord]:
         """All images, in their order."""
-        return (self._image(number) for number in range(self.image_count))
+        return (self.image(number) for number in range(self.image_count))
 
     def rows(self, table: Literal["pairs", "images"], start: int, stop: int) -> np.ndarray:
         """Rows of a table as a structured array, for work on many at once."""
@@ -230,6 +235,10 @@ class Dataset:
         self._file = open_h5(self.path)
         self._process = os.getpid()
         self._shards: OrderedDict[int, OpenShard] = OrderedDict()
+        with told_as(self.path, "the index of a converted set"):
+            self._read_index()
+
+    def _read_index(self) -> None:
         self.info = schema.read_info(self._file, self.path)
         self.groups = [str(name) for name in self._column(schema.GROUPS)]
         self.shard_names = [str(name) for name in self._column(schema.SHARDS)]
@@ -243,7 +252,9 @@ class Dataset:
         }
 
     def _column(self, name: str) -> Any:
-        return self._file[name].asstr()[()] if name in self._file else []
+        if name not in self._file:
+            return []
+        return [word.decode() for word in read_h5_array(self._file[name], self.path)]
 
     def _pair(self, row: np.void, number: int) -> PairRecord:
         image0, image1 = self._image(int(row["image0"])), self._image(int(row["image1"]))

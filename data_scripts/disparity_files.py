@@ -15,6 +15,7 @@ import numpy as np
 
 from data_scripts.atomic import replacing, writable
 from data_scripts.image_files import MAX_PIXELS, read_image
+from data_scripts.untrusted import read_h5_array, told_as
 
 KITTI_SCALE = 256  # stored values per pixel of disparity
 KITTI_LARGEST = (2**16 - 1) / KITTI_SCALE  # px
@@ -202,11 +203,8 @@ def _read_h5(path: Path) -> np.ndarray:
     import h5py
 
     _read_bytes(path)
-    try:
-        with h5py.File(path) as file:
-            values = np.asarray(file["disparity"])
-    except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path}: wanted HDF5 with a map `disparity`, got {error}") from error
+    with told_as(path, "HDF5 with a map `disparity`"), h5py.File(path) as file:
+        values = read_h5_array(file["disparity"], path)
     return _known_map(values, path)
 
 

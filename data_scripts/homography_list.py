@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from data_scripts.images import (
 )
 from data_scripts.layers import inside
 from data_scripts.two_view import TwoView
+from data_scripts.untrusted import told_as
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,11 @@ class HomographyPair:
 
 def read_pairs(list_path: Path) -> list[HomographyPair]:
     """The pairs of a JSON list; its image paths are relative to its folder."""
-    entries = json.loads(list_path.read_text())
+    with told_as(list_path, "a JSON list of image0, image1 and H_0to1"):
+        return _pairs(json.loads(list_path.read_text(encoding="utf-8")), list_path)
+
+
+def _pairs(entries: Any, list_path: Path) -> list[HomographyPair]:
     if not isinstance(entries, list):
         raise ValueError(f"{list_path} must hold a list of pairs, got {type(entries).__name__}")
     pairs = []

@@ -4,6 +4,7 @@ A pickle may call anything that can be imported. This reader lets it rebuild num
 nothing else, so a hostile file is an error rather than a program.
 """
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,24 @@ from typing import Any
 import numpy as np
 from numpy._core import multiarray
 
+
+class ArrayMark:
+    """Stands for np.ndarray, which itself would make arrays of any size when it is called."""
+
+
+def empty_array(_kind: type, shape: tuple[int, ...], _code: bytes) -> np.ndarray:
+    """What numpy's own pickles begin every array with; its state brings shape and bytes."""
+    if tuple(shape) != (0,):
+        raise pickle.UnpicklingError(f"an array begins with the shape {shape} instead of (0,)")
+    return np.empty(0, np.int8)
+
+
 # Written by numpy 1 under `core`, by numpy 2 under `_core`.
-ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): ArrayMark,
     ("numpy", "dtype"): np.dtype,
-    **{
-        (f"numpy.{core}.multiarray", name): getattr(multiarray, name)
-        for core in ("core", "_core")
-        for name in ("_reconstruct", "scalar")
-    },
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): empty_array for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): multiarray.scalar for core in ("core", "_core")},
 }
 
 
@@ -38,14 +48,16 @@ class ArrayUnpickler(pickle.Unpickler):
 
 def read_index(path: Path) -> dict[str, Any]:
     """The dict pickled at `path`; ValueError where it is none or holds more than arrays."""
-    with path.open("rb") as file:
-        try:
-            index = ArrayUnpickler(file).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, IndexError) as error:
-            raise ValueError(
-                f"{path} must be a pickled dict of arrays, got: {error}; "
-                "do not open it with numpy's allow_pickle unless you trust its source"
-            ) from error
+    try:
+        index = ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # broken bytes make the unpickler raise exceptions of every kind
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path} must be a pickled dict of arrays, got: {line}; "
+            "do not open it with numpy's allow_pickle unless you trust its source"
+        ) from error
     if not isinstance(index, dict):
         raise ValueError(f"{path} must hold a pickled dict, got {type(index).__name__}")
     return index

@@ -14,6 +14,7 @@ from data_scripts import schema
 from data_scripts.disparity_files import read_pfm
 from data_scripts.image_files import read_image
 from data_scripts.plan import MapSource
+from data_scripts.untrusted import read_h5_array, told_as
 
 INTEGERS = (np.uint8, np.uint16)
 
@@ -56,13 +57,8 @@ def _h5_depth(source: MapSource) -> np.ndarray:
     path = Path(source.paths[0])
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such depth file; check the path")
-    try:
-        with h5py.File(path) as file:
-            values = np.asarray(file["depth"], np.float32)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: wanted HDF5 with a map `depth`, got {error}; fetch it again"
-        ) from error
+    with told_as(path, "HDF5 with a map `depth`"), h5py.File(path) as file:
+        values = read_h5_array(file["depth"], path).astype(np.float32)
     if values.ndim != 2:
         raise ValueError(f"{path}: wanted a depth (H, W), got {values.shape}")
     return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))

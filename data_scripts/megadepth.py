@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from data_scripts.depth_pose import PosedImage, posed_pair
 from data_scripts.images import Array, read_rgb
 from data_scripts.index_pickle import read_index
 from data_scripts.two_view import TwoView
+from data_scripts.untrusted import told_as
 
 FIELDS = ("image_paths", "depth_paths", "intrinsics", "poses", "pair_infos")
 
@@ -45,6 +47,11 @@ def read_pairs(index_path: Path, min_overlap: float = 0.0) -> list[MegaDepthPair
     missing = [field for field in FIELDS if field not in index]
     if missing:
         raise ValueError(f"{index_path} must hold {', '.join(FIELDS)}; got no {', '.join(missing)}")
+    with told_as(index_path, "pairs with images, depths, cameras and poses"):
+        return _pairs(index, min_overlap)
+
+
+def _pairs(index: dict[str, Any], min_overlap: float) -> list[MegaDepthPair]:
     # COLMAP counts from the corner of the image: its top-left pixel is centred at (0.5, 0.5)
     to_centres = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
 

@@ -9,6 +9,7 @@ import numpy as np
 from data_scripts.depth_pose import PosedImage, posed_pair
 from data_scripts.images import Array, read_depth, read_rgb, resized
 from data_scripts.two_view import TwoView
+from data_scripts.untrusted import read_npz, told_as
 
 # Frames are squeezed to the depth camera's size; the intrinsics of the index are for this size.
 FRAME_SIZE = (480, 640)
@@ -26,12 +27,20 @@ class ScanNetPair:
 
 def read_pairs(index_path: Path, intrinsics_path: Path) -> list[ScanNetPair]:
     """The pairs of an index such as `test.npz`, in its order."""
-    with np.load(index_path) as index, np.load(intrinsics_path) as intrinsics:
-        missing = [field for field in ("name", "rel_pose") if field not in index]
-        if missing:
-            raise ValueError(f"{index_path} must hold name and rel_pose, got {list(index)}")
-        cameras = {scene: np.asarray(intrinsics[scene], np.float64) for scene in intrinsics}
-        rows = list(zip(index["name"].tolist(), index["rel_pose"], strict=True))
+    index, intrinsics = read_npz(index_path), read_npz(intrinsics_path)
+    missing = [field for field in ("name", "rel_pose") if field not in index]
+    if missing:
+        raise ValueError(f"{index_path} must hold name and rel_pose, got {list(index)}")
+    with told_as(intrinsics_path, "a (3, 3) camera for each scene"):
+        cameras = {scene: K.astype(np.float64).reshape(3, 3) for scene, K in intrinsics.items()}
+    with told_as(index_path, "name (N, 4) and rel_pose (N, 12)"):
+        return _pairs(index, cameras, intrinsics_path)
+
+
+def _pairs(
+    index: dict[str, Array], cameras: dict[str, Array], intrinsics_path: Path
+) -> list[ScanNetPair]:
+    rows = list(zip(index["name"].tolist(), index["rel_pose"], strict=True))
     pairs = []
     for (scene, part, first, second), pose in rows:
         name = f"scene{scene:04d}_{part:02d}"

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from data_scripts.untrusted import told_as
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -76,11 +78,12 @@ def load_state(path: Path, state: TrainState[Any]) -> bool:
     if not path.exists():
         return False
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with told_as(path, "a training state"):
+            saved = torch.load(path, map_location="cpu", weights_only=True)
         state.network.load_state_dict(saved["network"])
         state.average.load_state_dict(saved["average"])
         state.optimiser.load_state_dict(saved["optimiser"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         line = str(error).splitlines()[0]
         raise ValueError(
             f"{path} must be a training state of this preset, got one that does not load ({line}); "

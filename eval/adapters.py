@@ -21,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from data_scripts.untrusted import read_h5_array, told_as
 from matching.matches import Matches
 from stereo.disparity import Disparity
 
@@ -40,17 +41,21 @@ class RecordedFile:
         Raises:
             ValueError: the file has no such pair, or arrays of another form.
         """
-        with h5py.File(self.path) as file:
-            group = self._group(file, name, ("kpts0", "kpts1"))
-            found = {key: np.asarray(group[key]) for key in group}
-        return as_matches((found["kpts0"], found["kpts1"], found.get("confidence")), str(self.path))
+        with told_as(self.path, "HDF5 with matches"):
+            found = self._arrays(name, ("kpts0", "kpts1"))
+            given = found["kpts0"], found["kpts1"], found.get("confidence")
+            return as_matches(given, str(self.path))
 
     def disparity(self, name: str) -> Disparity:
         """The disparity of that pair; errors as in `matches`."""
+        with told_as(self.path, "HDF5 with disparities"):
+            found = self._arrays(name, ("disparity",))
+            return as_disparity((found["disparity"], found.get("occlusion")), str(self.path))
+
+    def _arrays(self, name: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
         with h5py.File(self.path) as file:
-            group = self._group(file, name, ("disparity",))
-            found = {key: np.asarray(group[key]) for key in group}
-        return as_disparity((found["disparity"], found.get("occlusion")), str(self.path))
+            group = self._group(file, name, keys)
+            return {key: read_h5_array(group[key], self.path) for key in group}
 
     def _group(self, file: h5py.File, name: str, keys: tuple[str, ...]) -> h5py.Group:
         group = file.get(name)

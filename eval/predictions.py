@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from data_scripts.atomic import replacing
+from data_scripts.untrusted import read_h5_array, told_as
 
 COMPRESS_FROM = 10_000  # values; smaller arrays gain nothing
 
@@ -122,7 +123,7 @@ def read_record(group: h5py.Group, kind: type[Record]) -> Record:
     values: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in group:
-            values[field.name] = np.asarray(group[field.name])
+            values[field.name] = read_h5_array(group[field.name], group.file.filename)
             continue
         value = group.attrs[field.name]
         if isinstance(value, np.ndarray):
@@ -134,14 +135,14 @@ def read_record(group: h5py.Group, kind: type[Record]) -> Record:
 
 def read_predictions(path: Path, kind: type[Record]) -> Iterator[tuple[str, Record]]:
     """Name and prediction of each pair in the file at `path`, in order, one in memory at a time."""
-    with h5py.File(path) as file:
-        for number in range(len(file)):
-            group = file[str(number)]
-            yield str(group.attrs["name"]), read_record(group, kind)
+    with told_as(path, "a file of predictions"), h5py.File(path) as file:
+        count = len(file)
+    for number in range(count):
+        yield read_prediction(path, number, kind)
 
 
 def read_prediction(path: Path, number: int, kind: type[Record]) -> tuple[str, Record]:
     """Name and prediction of the pair of that number."""
-    with h5py.File(path) as file:
+    with told_as(path, "a file of predictions"), h5py.File(path) as file:
         group = file[str(number)]
         return str(group.attrs["name"]), read_record(group, kind)

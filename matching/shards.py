@@ -22,10 +22,12 @@ import h5py
 import numpy as np
 
 from data_scripts.atomic import replacing
+from data_scripts.untrusted import read_h5_array, told_as
 from matching.matches import Matches
 
 WORDS = ("image0", "image1", "error0", "error1", "error")
 COLUMNS = ("keypoints0", "keypoints1", "confidence")
+NUMBERS = ("size0", "size1", "start", *COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,11 @@ def read_shard(path: Path) -> list[PairResult]:
     Raises:
         ValueError: no whole shard; the message names the file.
     """
-    try:
+    with told_as(path, "a whole shard of matches (delete a broken one and run the batch again)"):
         with h5py.File(path) as file:
-            data = {name: dataset[()] for name, dataset in file.items()}
+            data = {name: read_h5_array(file[name], path) for name in (*WORDS, *NUMBERS)}
         words = {name: [word.decode("utf-8") for word in data[name]] for name in WORDS}
         _check(data, len(words["image0"]))
-    except (OSError, KeyError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: wanted a whole shard of matches, got one that does not read ({error}); delete it "
-            "and run the batch again"
-        ) from error
     start = data["start"]
     return [
         PairResult(
@@ -137,6 +134,8 @@ def _joined(parts: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
 
 def _check(data: dict[str, np.ndarray], pairs: int) -> None:
     start = data["start"]
+    if any(len(data[name]) != pairs for name in WORDS) or start.dtype.kind != "i":
+        raise ValueError("its columns do not fit each other")
     rows = int(start[-1])
     whole = start.shape == (pairs + 1,) and start[0] == 0 and (np.diff(start) >= 0).all()
     shapes = [data[name].shape for name in (*COLUMNS, "size0", "size1")]

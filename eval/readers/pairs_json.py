@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from data_scripts.untrusted import told_as
 from eval.pairs import HomographyTruth, ImagePair, PoseTruth, Truth
 
 
@@ -16,13 +17,11 @@ def read_pairs_json(path: Path) -> list[ImagePair]:
         FileNotFoundError: no such list.
         ValueError: not such a list; the message names file, pair and key.
     """
-    try:
-        rows = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: wanted a JSON list of pairs, got {error}") from error
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: wanted a JSON list of pairs, got {type(rows).__name__}")
-    return [_pair(row, n, path) for n, row in enumerate(rows)]
+    with told_as(path, "a JSON list of pairs"):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(rows, list):
+            raise ValueError(f"{path}: wanted a JSON list of pairs, got {type(rows).__name__}")
+        return [_pair(row, n, path) for n, row in enumerate(rows)]
 
 
 def _pair(row: dict[str, Any], number: int, path: Path) -> ImagePair:

@@ -1,0 +1,95 @@
+"""Files from strangers: arrays are read only if their size is plausible, and every fault is told in one line.
+
+A header of a few bytes can promise terabytes. No compression that these formats know packs more than about
+1000 bytes into one, so what promises more of its file is broken or hostile, and is refused before memory is
+asked for.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+MAX_ARRAY_BYTES = 2**32
+MOST_PACKED = 1100  # bytes out of one; deflate reaches 1032
+ALWAYS_FINE = 2**20  # bytes; small arrays may be constant
+MAX_NAMES = 100_000  # entries of an .npz
+
+
+@contextmanager
+def told_as(path: str | Path, wanted: str) -> Iterator[None]:
+    """Whatever is raised inside becomes one ValueError that names the file and what was wanted.
+
+    For code of others that meets damaged bytes: what it then raises is not to be foreseen. A missing file,
+    and a fault that names the file in one line already, go through as they are.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        line = (str(error).splitlines() or [""])[0][:300]
+        if type(error) is ValueError and line.startswith(str(path)) and line == str(error):
+            raise
+        raise ValueError(
+            f"{path}: wanted {wanted}, got one that does not read "
+            f"({type(error).__name__}: {' '.join(line.split())}); fetch or write it again"
+        ) from error
+
+
+def check_size(size: int, source: int, what: str) -> None:
+    """Raises ValueError where `size` bytes cannot come out of a file of `source` bytes, or are too many."""
+    if size > MAX_ARRAY_BYTES or size > max(ALWAYS_FINE, MOST_PACKED * source):
+        raise ValueError(f"{what} promises {size} bytes, which a file of {source} cannot hold")
+
+
+def read_h5_array(entry: object, path: str | Path) -> np.ndarray:
+    """The array of an HDF5 dataset in the file at `path`.
+
+    Raises:
+        ValueError: it is none, too large for its file, or lies in another file.
+    """
+    if not isinstance(entry, h5py.Dataset) or entry.shape is None:
+        raise ValueError(f"{path}: wanted an array, got {type(entry).__name__}")
+    if entry.external or entry.is_virtual:
+        raise ValueError(f"{path}: wanted {entry.name} inside the file, got a link to another one")
+    check_size(int(entry.nbytes), Path(path).stat().st_size, f"{path}: {entry.name}")
+    return np.asarray(entry[()])
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file, without pickles.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no such file of plain arrays; one line.
+    """
+    with told_as(path, "an .npz file of plain arrays"), zipfile.ZipFile(path) as file:
+        entries = file.infolist()
+        if len(entries) > MAX_NAMES:
+            raise ValueError(f"{path}: wanted at most {MAX_NAMES} arrays, got {len(entries)}")
+        length = Path(path).stat().st_size
+        return {
+            entry.filename.removesuffix(".npy"): _entry(file, entry, length) for entry in entries
+        }
+
+
+def _entry(file: zipfile.ZipFile, entry: zipfile.ZipInfo, length: int) -> np.ndarray:
+    check_size(entry.file_size, length, entry.filename)
+    with file.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read_header(stream)
+        if dtype.hasobject:
+            raise ValueError(f"{entry.filename} holds pickled objects")
+        count = int(np.prod(shape, dtype=object))
+        data = stream.read(max(0, entry.file_size))
+    if count < 0 or len(data) != count * dtype.itemsize:
+        raise ValueError(f"{entry.filename} promises {shape} of {dtype}, got {len(data)} bytes")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
