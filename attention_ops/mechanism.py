@@ -78,7 +78,14 @@ class Mechanism(nn.Module):
         query_mask: Tensor | None,
         source_mask: Tensor | None,
     ) -> Tensor:
-        """Messages (B, H, W, C) before the output projection, from cells with zeros under masks."""
+        """Messages (B, H, W, C) before the output projection.
+
+        Args:
+            query_cells: (B, H, W, C) with zeros under the mask.
+            source_cells: (B, Hs, Ws, C) with zeros under the mask.
+            query_mask: (B, H, W) bool, True = valid, or None.
+            source_mask: (B, Hs, Ws) bool, or None.
+        """
         query, key = self.query(query_cells), self.key(source_cells)
         return self.attend(query, key, self.value(source_cells), query_mask, source_mask)
 

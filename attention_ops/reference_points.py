@@ -30,9 +30,13 @@ def valid_extent(cells: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def own_points(cells: Tensor, mask: Tensor | None) -> Tensor:
-    """The centres (B, H, W, 2) of the cells of a map (B, H, W, C), as reference points.
+    """The centres (B, H, W, 2) of the cells of a map, as fractions of its valid extent.
 
     The estimate of a match when nothing is known: the same place in the other image.
+
+    Args:
+        cells: (B, H, W, C); only its shape, dtype and device are used.
+        mask: (B, H, W) bool, True = valid, or None.
     """
     H, W = cells.shape[1:3]
     wide = torch.promote_types(cells.dtype, torch.float32)

@@ -41,7 +41,17 @@ class LoftrLayer(nn.Module):
         mask: Tensor | None = None,
         source_mask: Tensor | None = None,
     ) -> Tensor:
-        """Updates x (B, C, H, W) from source (B, C, Hs, Ws); bool masks of their cells."""
+        """`x` as updated from `source`.
+
+        Args:
+            x: (B, C, H, W).
+            source: (B, C, Hs, Ws).
+            mask: (B, H, W) bool, True = valid, or None.
+            source_mask: (B, Hs, Ws) bool, or None.
+
+        Returns:
+            (B, C, H, W).
+        """
         message = self.attention(x, source, mask, source_mask).permute(0, 2, 3, 1)
         cells = x.permute(0, 2, 3, 1)
         mixed = self.mlp(torch.cat([cells, self.norm1(message)], -1))
@@ -78,7 +88,17 @@ class QuadtreeBlock(nn.Module):
         mask: Tensor | None = None,
         source_mask: Tensor | None = None,
     ) -> Tensor:
-        """Updates x (B, C, H, W) from source (B, C, Hs, Ws); bool masks of their cells."""
+        """`x` as updated from `source`.
+
+        Args:
+            x: (B, C, H, W).
+            source: (B, C, Hs, Ws).
+            mask: (B, H, W) bool, True = valid, or None.
+            source_mask: (B, Hs, Ws) bool, or None.
+
+        Returns:
+            (B, C, H, W).
+        """
         normed = self._norm(x)
         normed_source = normed if source is x else self._norm(source)
         x = x + self.attention(normed, normed_source, mask, source_mask)
@@ -128,7 +148,14 @@ class TwoViewTransformer(nn.Module):
         mask0: Tensor | None = None,
         mask1: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """map0 (B, C, H0, W0), map1 (B, C, H1, W1), bool masks of their cells -> both updated."""
+        """Both maps as updated, in their shapes.
+
+        Args:
+            map0: (B, C, H0, W0).
+            map1: (B, C, H1, W1).
+            mask0: (B, H0, W0) bool, True = valid, or None.
+            mask1: (B, H1, W1) bool, or None.
+        """
         map0 = masked_cells(map0, mask0).permute(0, 3, 1, 2)
         map1 = masked_cells(map1, mask1).permute(0, 3, 1, 2)
         for layer, kind in zip(self.layers, self.kinds, strict=True):

@@ -70,7 +70,11 @@ class ImageRecord:
         return self.stored("objects")[0] if "objects" in self.maps else None
 
     def stored(self, name: MapName) -> tuple[np.ndarray, float | None]:
-        """A map as it is stored, and the unit of its integers."""
+        """A map as it is stored, and the unit of its integers.
+
+        Args:
+            name: which; `maps` has those that are there.
+        """
         return self.dataset.shard(self.place[0]).map(self.place[1], name)
 
     def _quantity(self, name: MapName, unknown: float) -> np.ndarray | None:
@@ -146,7 +150,11 @@ class OpenShard:
 
 
 class Dataset:
-    """The pairs of a converted set: `len(data)`, `data[n]`, `for pair in data`, `data.image(n)`."""
+    """The pairs of a converted set: `len(data)`, `data[n]`, `for pair in data`, `data.image(n)`.
+
+    Args:
+        path: the .h5 file of the index.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()

@@ -41,7 +41,16 @@ class PosedImage:
 def posed_pair(
     first: PosedImage, second: PosedImage, tolerance: float = SENSOR_TOLERANCE
 ) -> TwoView:
-    """The TwoView of two posed images whose depths are of the images' sizes."""
+    """The TwoView of two posed images.
+
+    Args:
+        first: with a depth of the size of its image, see `PosedImage.resized`.
+        second: the same.
+        tolerance: as in `warp_from_depth`.
+
+    Raises:
+        ValueError: a depth of another size than its image.
+    """
     views = (first, second)
     for number, view in enumerate(views):
         if view.depth.shape != view.image.shape[:2]:
@@ -80,9 +89,15 @@ def warp_from_depth(
 ) -> tuple[Tensor, Tensor]:
     """Where each pixel of image 0 lies in image 1, (H0, W0, 2) px, and whether it is seen there.
 
-    depth0 (H0, W0) and depth1 (H1, W1) in metres along the axis, 0 or NaN where unknown; K (3, 3);
-    T_0to1 (4, 4) with x1 = T_0to1 x0. Seen (H0, W0) means: inside image 1 and at the depth found
-    there, within the relative `tolerance`. The warp is 0 where it is not seen.
+    Seen (H0, W0) means: inside image 1 and at the depth found there. The warp is 0 where it is not seen.
+
+    Args:
+        depth0: (H0, W0) metres along the axis, 0 or NaN where unknown.
+        K0: (3, 3) intrinsics in pixels of depth0.
+        depth1: (H1, W1), the same of image 1.
+        K1: (3, 3) of depth1.
+        T_0to1: (4, 4) with x1 = T_0to1 x0.
+        tolerance: largest difference of the depths, as a share.
     """
     for name, depth in (("depth0", depth0), ("depth1", depth1)):
         if depth.ndim != 2:

@@ -77,7 +77,13 @@ def read_all(list_path: Path, long_side: int | None = None) -> Iterator[TwoView]
 
 
 def homography_pair(image0: Image, image1: Image, H_0to1: Array) -> TwoView:
-    """The TwoView of two images (H, W, 3) of one plane, nothing of which is covered."""
+    """The TwoView of two images of one plane, nothing of which is covered.
+
+    Args:
+        image0: (H0, W0, 3) uint8 RGB.
+        image1: (H1, W1, 3).
+        H_0to1: (3, 3), pixels of image 0 to pixels of image 1.
+    """
     sizes = [(image.shape[0], image.shape[1]) for image in (image0, image1)]
     ahead = homography.positive_at(H_0to1, _middle(sizes[0]))
     back = homography.positive_at(homography.invert(H_0to1), _middle(sizes[1]))

@@ -48,7 +48,14 @@ def layered_pair(
     generator: torch.Generator,
     settings: LayeredSettings | None = None,
 ) -> TwoView:
-    """A random pair of images of `size` (H, W) made of `photos`, (H, W, 3) uint8 each."""
+    """A random pair of images made of photos: planes before planes, each with its own motion.
+
+    Args:
+        photos: (H, W, 3) uint8 each.
+        size: H, W of both images.
+        generator: draws everything; the same state gives the same pair.
+        settings: the defaults where None.
+    """
     settings = settings or LayeredSettings()
     rng = numpy_generator(generator)
     layers = [random_background(pick_photo(photos, rng), size, rng, settings)]
@@ -68,7 +75,17 @@ def unrelated_pair(
     generator: torch.Generator,
     settings: LayeredSettings | None = None,
 ) -> TwoView:
-    """Images of two different photos, composed like stage 1: nothing is visible in the other."""
+    """Images of two different photos, composed as `layered_pair` does: nothing is visible in the other.
+
+    Args:
+        photos: two or more, (H, W, 3) uint8 each.
+        size: H, W of both images.
+        generator: draws everything; the same state gives the same pair.
+        settings: the defaults where None.
+
+    Raises:
+        ValueError: fewer than two photos.
+    """
     if len(photos) < 2:
         raise ValueError(f"unrelated pairs need at least 2 photos, got {len(photos)}")
     rng = numpy_generator(generator)

@@ -22,6 +22,15 @@ class PhotoFolder(Sequence[NDArray[np.uint8]]):
     Files are read once, in sorted order, so that number n is the same photo in every process.
     Unreadable files are left out and named in one warning. Of more than `limit` files an even
     selection is taken: 1000 photos at the default size need about 1 GB.
+
+    Args:
+        folder: searched recursively.
+        short_side: px; larger photos are shrunk to it, smaller ones kept.
+        limit: photos at most.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no readable image in it.
     """
 
     def __init__(self, folder: str | Path, short_side: int = 512, limit: int = 1000) -> None:

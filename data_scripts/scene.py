@@ -50,7 +50,14 @@ def scene_pair(
     generator: torch.Generator,
     settings: SceneSettings | None = None,
 ) -> TwoView:
-    """Two random views of `size` (H, W) of a random scene made of `photos`, (H, W, 3) uint8."""
+    """Two random views of a random ray-cast scene whose surfaces show photos.
+
+    Args:
+        photos: (H, W, 3) uint8 each.
+        size: H, W of both images.
+        generator: draws everything; the same state gives the same pair.
+        settings: the defaults where None.
+    """
     settings = settings or SceneSettings()
     rng = numpy_generator(generator)
     scene, cameras = _scene_and_cameras(photos, size, rng, settings)

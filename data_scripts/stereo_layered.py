@@ -45,7 +45,14 @@ def stereo_layered_pair(
     generator: torch.Generator,
     settings: StereoLayeredSettings | None = None,
 ) -> RectifiedPair:
-    """A random pair of `size` (H, W) made of `photos`, (H, W, 3) uint8 each."""
+    """A random rectified pair made of photos on slanted and curved layers.
+
+    Args:
+        photos: (H, W, 3) uint8 each.
+        size: H, W of both images.
+        generator: draws everything; the same state gives the same pair.
+        settings: the defaults where None.
+    """
     settings = settings or StereoLayeredSettings()
     rng = numpy_generator(generator)
     largest = random_largest_disp(size[1], settings.max_disp, rng)

@@ -52,7 +52,14 @@ def stereo_scene_pair(
     generator: torch.Generator,
     settings: StereoSceneSettings | None = None,
 ) -> RectifiedPair:
-    """Two eyes of `size` (H, W) on a random scene made of `photos`, (H, W, 3) uint8 each."""
+    """Two eyes on a random ray-cast scene whose surfaces show photos.
+
+    Args:
+        photos: (H, W, 3) uint8 each.
+        size: H, W of both images.
+        generator: draws everything; the same state gives the same pair.
+        settings: the defaults where None.
+    """
     settings = settings or StereoSceneSettings()
     rng = numpy_generator(generator)
     scene = _refurnished(random_scene(photos, rng), rng, settings)

@@ -83,7 +83,12 @@ def back_project(
 
 
 def write_ply(path: str | Path, cloud: PointCloud) -> None:
-    """Writes a binary little-endian .ply with x, y, z in metres and red, green, blue."""
+    """Writes a binary little-endian .ply with x, y, z in metres and red, green, blue.
+
+    Args:
+        path: of the file, .ply; it appears whole or not at all.
+        cloud: the points.
+    """
     path = writable(path, (".ply",))
     records = np.empty(len(cloud.points), RECORD)
     values = (*cloud.points.T, *cloud.colours.T)
