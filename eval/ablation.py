@@ -42,6 +42,7 @@ class Budget:
         side: of the square training crops, in pixels.
         learning_rate: peak.
         device: where to train.
+        checks: validation batches, of 256 x 256.
     """
 
     photos: Path
@@ -52,6 +53,7 @@ class Budget:
     side: int
     learning_rate: float
     device: str
+    checks: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def trained_weights(budget: Budget, mechanism: str, seed: int) -> Path:
         average=1 - 5 / max(budget.steps, 10),
         seed=seed,
         validate_every=max(1, budget.steps // 4),
-        validation_batches=16,
+        validation_batches=budget.checks,
         device=budget.device,
         pairs=PairSettings(
             sizes=((budget.side, budget.side),), batch=budget.batch, ramp=budget.steps

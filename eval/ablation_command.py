@@ -56,6 +56,8 @@ class Arguments:
     nothing, which needs a larger budget."""
     pairs: int = 20
     """Pairs of each development set, evenly spread over it."""
+    checks: int = 16
+    """Validation batches of held-out synthetic pairs of 256 x 256."""
     cost_size: tuple[int, int] = (480, 640)
     """Height and width of the images that the cost is measured on."""
     device: str = "cpu"
@@ -104,7 +106,7 @@ def ablate(arguments: Arguments) -> "tuple[list[Accuracy], list[CostRow]]":
 
     for name in arguments.mechanisms:
         config_of(name)
-    for name in ("steps", "batch", "side", "pairs"):
+    for name in ("steps", "batch", "side", "pairs", "checks"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
     if not arguments.seeds:
@@ -113,7 +115,8 @@ def ablate(arguments: Arguments) -> "tuple[list[Accuracy], list[CostRow]]":
         torch.set_num_threads(arguments.threads)
     start = None if arguments.start == "none" else weights_path(arguments.start)
     numbers = (arguments.steps, arguments.batch, arguments.side, arguments.learning_rate)
-    budget = Budget(arguments.photos, arguments.out, start, *numbers, arguments.device)
+    rest = (arguments.device, arguments.checks)
+    budget = Budget(arguments.photos, arguments.out, start, *numbers, *rest)
     runs = [(name, seed) for seed in arguments.seeds for name in arguments.mechanisms]
     # All trainings first, OpenCV on one thread: a loader forked after it has started threads would hang.
     cv2.setNumThreads(0)

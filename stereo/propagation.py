@@ -7,6 +7,8 @@ over a small window; a median takes out what single pixels chose alone. No param
 but the two images and the disparity comes in.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -67,9 +69,24 @@ def _difference(left: Tensor, right: Tensor, disp: Tensor) -> Tensor:
     apart = (left - there).abs()
     colour = apart[:, :3].mean(1, keepdim=True).clamp(max=COLOUR_LIMIT)
     gradient = apart[:, 3:].sum(1, keepdim=True).clamp(max=GRADIENT_LIMIT)
-    cost = COLOUR_WEIGHT * colour + gradient
+    return _mean(COLOUR_WEIGHT * colour + gradient)
+
+
+def _mean(cost: Tensor) -> Tensor:
+    """Mean of cost (B, 1, H, W) over the part of each window that lies in the image.
+
+    Sums of slices take a fifth of the time of torch's pooling on a CPU.
+    """
+    return _sums(cost) / _sums(torch.ones_like(cost[:1]))
+
+
+def _sums(values: Tensor) -> Tensor:
+    """Sums of values (B, 1, H, W) over the windows, zeros outside."""
+    H, W = values.shape[-2:]
     half = WINDOW // 2
-    return F.avg_pool2d(cost, WINDOW, 1, half, count_include_pad=False)
+    padded = F.pad(values, (half, half, half, half))
+    across = reduce(torch.add, (padded[..., start : start + W] for start in range(WINDOW)))
+    return reduce(torch.add, (across[:, :, start : start + H] for start in range(WINDOW)))
 
 
 def _neighbours(disp: Tensor) -> list[Tensor]:
