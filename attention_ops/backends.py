@@ -26,7 +26,7 @@ GPU_MODULES = {"triton": "attention_ops.triton_backend", "cuda": "attention_ops.
 _REMEDIES = {
     "native": "build it with: python -m attention_ops build",
     "triton": "install Triton and use a CUDA device, or use the backend 'portable'",
-    "cuda": "build it where nvcc and a CUDA device are, or use the backend 'portable'",
+    "cuda": "build it with: python -m attention_ops build --cuda, or use the backend 'portable'",
 }
 
 

@@ -18,12 +18,12 @@ from matching.mutual import (
     mutual_maxima,
 )
 from matching.streaming import (
-    TILE,
     Pairs,
     Tile,
     best_pairs,
     log_sum_exps,
     product_tiles,
+    suited_tile,
 )
 from matching.token_sets import scaled_tokens, valid_cells, valid_tokens
 
@@ -48,7 +48,7 @@ def match_dense(  # noqa: PLR0913 - everything comes twice
     allowed0: Tensor | None = None,
     allowed1: Tensor | None = None,
     threshold: float = 0.2,
-    tile: Tile = TILE,
+    tile: Tile | None = None,
 ) -> CoarseMatches:
     """What `match_streaming` finds, by way of the whole confidence matrix: its specification."""
     floor = log_floor(threshold)
@@ -69,7 +69,7 @@ def match_streaming(  # noqa: PLR0913 - everything comes twice
     allowed0: Tensor | None = None,
     allowed1: Tensor | None = None,
     threshold: float = 0.2,
-    tile: Tile = TILE,
+    tile: Tile | None = None,
 ) -> CoarseMatches:
     """Mutual best cells under dual softmax, without the (L, S) matrix.
 
@@ -91,9 +91,10 @@ def match_streaming(  # noqa: PLR0913 - everything comes twice
         allowed0: (B, L) or (1, L) bool, cells that may match; None = all. The others still compete.
         allowed1: (B, S) or (1, S).
         threshold: in [0, 1); matches have more confidence.
-        tile: rows and columns of the similarity matrix worked on at a time.
+        tile: rows and columns of the similarity matrix worked on at a time; None = what suits the device.
     """
     floor = log_floor(threshold)
+    tile = suited_tile(tokens0, tile)
     with torch.autocast(tokens0.device.type, enabled=False):
         tokens0, tokens1 = scaled_tokens(tokens0, tokens1, scale, mask0, mask1)
         pairs = range(len(tokens0))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from matching.streaming import TILE, Tile, log_sum_exps, product_tiles, recorded
+from matching.streaming import Tile, log_sum_exps, product_tiles, recorded, suited_tile
 from matching.token_sets import scaled_tokens, valid_cells, valid_tokens
 
 
@@ -18,7 +18,7 @@ def log_dual_softmax(
     scale: float | Tensor,
     mask0: Tensor | None = None,
     mask1: Tensor | None = None,
-    tile: Tile = TILE,
+    tile: Tile | None = None,
 ) -> Tensor:
     """Log of the confidence that tokens match (LoFTR, Sun et al. 2021, eq. 2): (B, L, S).
 
@@ -34,11 +34,14 @@ def log_dual_softmax(
         scale: positive; a tensor () may be learned.
         mask0: (B, L) bool, True = valid; None = all. Masked tokens may hold anything.
         mask1: (B, S).
-        tile: rows and columns worked on at a time; it changes rounding only.
+        tile: rows and columns worked on at a time, None = what suits the device; it changes rounding
+            only.
     """
     with torch.autocast(tokens0.device.type, enabled=False):
         tokens0, tokens1 = scaled_tokens(tokens0, tokens1, scale, mask0, mask1)
-        result: Tensor = _LogDualSoftmax.apply(tokens0, tokens1, mask0, mask1, tile)
+        result: Tensor = _LogDualSoftmax.apply(
+            tokens0, tokens1, mask0, mask1, suited_tile(tokens0, tile)
+        )
     return result
 
 
@@ -48,7 +51,7 @@ def dual_softmax(
     scale: float | Tensor,
     mask0: Tensor | None = None,
     mask1: Tensor | None = None,
-    tile: Tile = TILE,
+    tile: Tile | None = None,
 ) -> Tensor:
     """Confidence (B, L, S) that tokens match, 0 where one is invalid; see `log_dual_softmax`."""
     return log_dual_softmax(tokens0, tokens1, scale, mask0, mask1, tile).exp()

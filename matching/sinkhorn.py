@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from matching.mutual import PRUNE_SLACK, CoarseMatches, collect_matches, joined, log_floor
-from matching.streaming import TILE, Pairs, Sums, Tile, best_pairs, row_sums, tile_slices
+from matching.streaming import Pairs, Sums, Tile, best_pairs, row_sums, suited_tile, tile_slices
 from matching.token_sets import scaled_tokens, valid_cells, valid_tokens
 
 ITERATIONS = 3  # of the official LoFTR
@@ -87,7 +87,7 @@ def match_sinkhorn(  # noqa: PLR0913 - everything comes twice
     allowed1: Tensor | None = None,
     threshold: float = 0.2,
     iterations: int = ITERATIONS,
-    tile: Tile = TILE,
+    tile: Tile | None = None,
 ) -> CoarseMatches:
     """Mutual best cells of the transport plan, without the (L, S) matrix.
 
@@ -105,9 +105,11 @@ def match_sinkhorn(  # noqa: PLR0913 - everything comes twice
         allowed1: (B, S) or (1, S).
         threshold: in [0, 1); matches have more confidence.
         iterations: of Sinkhorn.
-        tile: strips have as many elements as a tile of this many rows and columns.
+        tile: strips have as many elements as a tile of this many rows and columns; None = what suits
+            the device.
     """
     floor = log_floor(threshold)
+    tile = suited_tile(tokens0, tile)
     with torch.autocast(tokens0.device.type, enabled=False):
         tokens0, tokens1 = scaled_tokens(tokens0, tokens1, scale, mask0, mask1)
         dustbin = dustbin.to(tokens0)

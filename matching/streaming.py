@@ -15,6 +15,8 @@ from torch import Tensor
 Tile = tuple[int, int]  # rows, columns
 # A float32 tile of this size stays in the second-level cache between product, exp and sums.
 TILE: Tile = (512, 1024)
+# On a GPU a tile must fill the device: 32 MB in float32, and half a dozen tiles a million pixels.
+GPU_TILE: Tile = (2048, 4096)
 # exp(HEADROOM) times the number of terms fits in float32: the range one shift covers is that wide.
 HEADROOM = 60.0
 # Below this a sum of float32 exponentials has lost terms to underflow that would still count.
@@ -37,6 +39,13 @@ class Pairs:
     row: Tensor  # (N,) int64
     column: Tensor  # (N,) int64
     score: Tensor  # (N,)
+
+
+def suited_tile(tokens: Tensor, tile: Tile | None = None) -> Tile:
+    """`tile` as given, or for None one that suits the device of `tokens`."""
+    if tile is not None:
+        return tile
+    return TILE if tokens.device.type == "cpu" else GPU_TILE
 
 
 def tile_slices(count: int, size: int) -> list[slice]:
@@ -176,7 +185,11 @@ def _tile_sums(block: Tensor, row_max: Tensor, workspace: Tensor) -> tuple[Sums,
 
     One exponential with one shift serves both, unless the maxima of the rows or columns lie so far
     apart that the lowest would underflow. Mostly no shift is needed, which saves a subtraction.
+    Which holds must be known on the host: off the CPU, where that would wait for every tile, rows and
+    columns have their own shifts instead.
     """
+    if block.device.type != "cpu":
+        return row_sums(block, row_max), row_sums(block.mT, block.amax(0))
     shift = max(float(row_max.amax()) - HEADROOM, 0.0)
     out = workspace[: block.numel()].view_as(block)
     shared = torch.sub(block, shift, out=out).exp_() if shift else torch.exp(block, out=out)
