@@ -97,9 +97,15 @@ class Mechanism(nn.Module):
         query_mask: Tensor | None,
         source_mask: Tensor | None,
     ) -> Tensor:
-        """Messages (B, H, W, C) for projected maps query (B, H, W, C), key and value.
+        """Messages (B, H, W, C) for projected maps, whose masked cells are finite.
 
-        Masked cells are finite here; those of the query may be given any finite message.
+        Args:
+            query: (B, H, W, C).
+            key: (B, Hs, Ws, C).
+            value: (B, Hs, Ws, C).
+            query_mask: (B, H, W) bool, True = valid, or None; what is masked may be given any finite
+                message.
+            source_mask: (B, Hs, Ws) bool, or None.
         """
         raise NotImplementedError
 

@@ -187,7 +187,7 @@ class Dataset:
         return (self.image(number) for number in range(self.image_count))
 
     def rows(self, table: Literal["pairs", "images"], start: int, stop: int) -> np.ndarray:
-        """Rows of a table as a structured array, for work on many at once."""
+        """Rows `start` to `stop` - 1 of a table as a structured array, for work on many at once."""
         return self._tables()[table].slice(start, stop)
 
     def shard(self, number: int) -> OpenShard:

@@ -86,7 +86,12 @@ class PointMatcher(nn.Module):
         return self.find(self.prepare(features0, features1), points0, asked)
 
     def prepare(self, features0: Features, features1: Features) -> PairMaps:
-        """What the decoder reads of pairs, from features of the matcher; once for all points."""
+        """What the decoder reads of pairs, once for all points.
+
+        Args:
+            features0: of images 0, as `matcher.extract` gives them.
+            features1: of images 1.
+        """
         tokens0, tokens1 = self.matcher.coarse_tokens(features0, features1)
         with torch.autocast(tokens0.device.type, enabled=False):
             side0 = side_maps(_map(tokens0, features0), features0.fine.float(), features0.mask)
