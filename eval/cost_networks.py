@@ -24,7 +24,7 @@ from matching.config import SMALL, MatcherConfig
 from matching.model import STRIDE, build_matcher
 
 
-class CoarseHalf(nn.Module):
+class _CoarseHalf(nn.Module):
     """A matcher up to its coarse tokens, which is what a training step differentiates through."""
 
     def __init__(self, matcher: Any) -> None:
@@ -101,7 +101,7 @@ def coarse_costs(
         matcher = build_matcher(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sides = [math.ceil(side / matcher.size_multiple) * matcher.size_multiple for side in size]
         images = tuple(torch.rand(1, 1, *sides, device=device) for _ in range(2))
-        step = step_of(CoarseHalf(matcher).eval(), images, "forward")
+        step = step_of(_CoarseHalf(matcher).eval(), images, "forward")
         contenders.append(Contender(name, step, parameters_of(matcher)))
     tokens = math.prod(size) // STRIDE**2
     return list(measured(contenders, "forward", tokens, seconds, device))
@@ -115,7 +115,7 @@ def _contender(
     network.train(pass_name == "training")
     parameters = parameters_of(network)
     if pass_name == "training":
-        network = CoarseHalf(network) if what == "matcher" else _Assignment(network)
+        network = _CoarseHalf(network) if what == "matcher" else _Assignment(network)
     inputs = tuple(image.to(case.device, case.dtype) for image in images)
     step = step_of(network, inputs, pass_name)
     if name == MATERIALISED:
