@@ -104,7 +104,13 @@ class PointMatcher(nn.Module):
 
     @torch.no_grad()
     def find(self, pair: PairMaps, points0: Tensor, asked: Tensor | None = None) -> PointBatch:
-        """Finds points (B, N, 2), where `asked` (B, N), in pairs that `prepare` made."""
+        """Finds points of pairs.
+
+        Args:
+            pair: what `prepare` made of them.
+            points0: (B, N, 2) x, y in pixels of image 0.
+            asked: (B, N) bool, False = leave it out; None: all that are finite.
+        """
         if asked is None:
             asked = torch.isfinite(points0).all(-1)
         clean = points0.masked_fill(~asked[..., None], 0).to(pair.side0.tokens.dtype)
