@@ -182,8 +182,8 @@ def _run_all(commands: list[list[str]]) -> None:
             raise BuildError(f"the compiler failed with {process.returncode}: {command}\n{output}")
 
 
-def _writable_folder(cache: Path) -> Path:
-    return PACKAGE if os.access(PACKAGE, os.W_OK) else cache
+def _writable_folder(cache: Path | None = None) -> Path:
+    return PACKAGE if os.access(PACKAGE, os.W_OK) else cache or cache_folder()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -203,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     recipe = importlib.import_module("attention_ops.cuda_build") if arguments.cuda else None
     name = recipe.LIBRARY if recipe else LIBRARY
-    cache = cache_root() / recipe.source_hash() if recipe else cache_folder()
+    cache = cache_root() / recipe.source_hash() if recipe else None
     there = (arguments.into or _writable_folder(cache)) / name
     check = recipe.is_current if recipe else is_current
     if there.exists() and check(there) and not arguments.force:

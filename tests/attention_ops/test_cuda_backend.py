@@ -13,8 +13,10 @@ from tests.attention_ops.cuda_cases import (
     run_coarse,
     run_fine,
 )
-from tests.attention_ops.cuda_emulation import emulate
+from tests.attention_ops.cuda_emulation import emulate, once
 from tests.attention_ops.op_cases import random_inputs
+
+pytestmark = once
 
 
 @pytest.fixture
@@ -241,7 +243,9 @@ def test_calling_a_missing_library_raises_the_reason(monkeypatch):
 def test_a_launch_that_fails_says_which_kernel_and_why(kernels):
     query = torch.ones(1, 1, 2, 24)
     call = cuda_call.make_call((1, 1, 2, 2, 1, 24, 0, 1), query, 1.0, "B")
-    with pytest.raises(RuntimeError, match="coarse_forward could not be launched .* no kernel for"):
+    with pytest.raises(
+        RuntimeError, match=r"coarse_forward could not be launched .* no kernel for"
+    ):
         cuda_call.launch(kernels, cuda_call.Kernel.COARSE_FORWARD, call)
 
 
