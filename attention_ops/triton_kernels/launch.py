@@ -4,20 +4,21 @@ A fine program has one parent and so few numbers that one warp is best until reg
 (`python -m attention_ops.triton_kernels.aot` prints registers and spills for every setting).
 """
 
-import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+FAN_OUTS = (2, 4)
 DOT_SIDE = 16  # the shortest side that a matrix product may sum over
 MAX_CHANNELS = 128
-MAX_CANDIDATES = 256  # of a fine level: F * K padded
-MAX_TILE = 1 << 14  # candidates times channels, both padded, that a fine program holds
 MAX_TOPK = 128
+MAX_CANDIDATES = 256  # of a fine level: F * K, padded
+MAX_TILE = 1 << 14  # candidates times channels, both padded, that a fine program holds
 MAX_PROGRAMS = (1 << 31) - 1
-MAX_SLAB = 1 << 31  # elements of one head of one batch entry: offsets inside are int32
-SCORES_PER_WARP = {2: 256, 4: 128}  # fine candidates x channels / 32 per warp, by bytes
+MAX_SLAB = 1 << 31  # elements of one head of one image: offsets inside it are int32
+
+SCORES_PER_WARP = {2: 256, 4: 128}  # fine candidates times channels / 32, by bytes of an element
+COARSE_KEYS = 64  # columns of the tile of the coarse forward, or more for a longer selection
+MANY_QUERIES = 1 << 14  # a GPU of 132 processors has 4 blocks of 32 queries on each
+BACKWARD_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,17 @@ def fine_warps(candidates: int, channels: int, element_size: int) -> int:
     return min(max(padded(work) // SCORES_PER_WARP[element_size], 1), 8)
 
 
-def is_wide(tensor: Tensor) -> bool:
-    """Whether products are taken in float32 on the ordinary units, not on tensor cores."""
-    return tensor.dtype == torch.float32
+def coarse_blocks(L: int, channels: int, topk: int, slabs: int, element_size: int) -> Blocks:
+    """Tile of a coarse program: small blocks of queries where there are few of them in all.
+
+    A tile has at least as many columns as are selected: see `coarse_forward`, step 1.
+    """
+    queries = 32 if slabs * L >= MANY_QUERIES else 16
+    keys = padded(topk, COARSE_KEYS)
+    work = queries * keys * max(channels, 32) * element_size
+    return Blocks(queries, keys, 4 if work > 1 << 17 else 2)
 
 
-def rows(tensor: Tensor) -> int:
-    """Number of rows of a tensor (..., D)."""
-    return math.prod(tensor.shape[:-1])
+def coarse_backward_blocks(channels: int, element_size: int) -> Blocks:
+    """Tile of the coarse backward: the side that a program owns, and the side it walks."""
+    return Blocks(BACKWARD_SIDE, BACKWARD_SIDE, 4 if channels * element_size <= 128 else 8)
