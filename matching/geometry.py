@@ -83,7 +83,7 @@ def estimate(
 ) -> Geometry:
     """The matrix of the given kind that most matches agree on; equal calls give equal answers.
 
-    Example:
+    Examples:
         >>> found = estimate("homography", matches.kpts0, matches.kpts1)  # doctest: +SKIP
         >>> if not found: print(found.failure)  # doctest: +SKIP
 

@@ -267,7 +267,7 @@ def load_predictor(
 ) -> MatchPredictor:
     """A predictor with shipped weights (by name), with those of a checkpoint file, or round a Matcher.
 
-    Example:
+    Examples:
         >>> matches = load_predictor("small").match("left.png", "right.png")  # doctest: +SKIP
 
     Args:

@@ -166,7 +166,7 @@ def load_predictor(
 ) -> StereoPredictor:
     """A predictor with shipped weights (by name), with those of a checkpoint file, or round a network.
 
-    Example:
+    Examples:
         >>> disparity = load_predictor("small").predict("left.png", "right.png")  # doctest: +SKIP
 
     Args:

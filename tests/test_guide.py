@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 GUIDE = [ROOT / "docs/install.md", *sorted((ROOT / "docs/guide").glob("*.md"))]
 GUIDE += [ROOT / "docs/own-data.md"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OTHER_PROGRAMS = {"cd", "echo", "git", "pip", "sed", "sudo"}  # whose options are not ours
+OTHER_PROGRAMS = {".", "cd", "echo", "git", "pip", "sed", "sudo"}  # whose options are not ours
 
 
 def blocks(page):
