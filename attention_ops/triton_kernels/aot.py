@@ -102,14 +102,13 @@ def all_cases(size: int) -> Iterator[Case]:
         yield from coarse_cases(L, 32, topk, variant, size)
     for D, variant in itertools.product([16, 64, 128, 40], "AB"):
         yield from coarse_cases(1296, D, 16, variant, size)
-    settings = {"TOPK": 16, "BR": chosen_bits.ROWS, "BW": chosen_bits.WORDS, "num_warps": 2}
+    settings = chosen_bits.settings(16)
     yield Case("chosen_bits", chosen_bits.chosen_bits, settings, frozenset())
 
 
 def compile_case(case: Case, dtype: str, arch: int) -> Any:
     """The compiled kernel, with pointers that are multiples of 16 bytes as torch gives them."""
-    options = {name: case.settings[name] for name in OPTIONS if name in case.settings}
-    options.setdefault("enable_fp_fusion", True)
+    options = {name: case.settings[name] for name in OPTIONS}
     constants = {name: x for name, x in case.settings.items() if name not in OPTIONS}
     signature, attributes = {}, {}
     for place, parameter in enumerate(case.kernel.params):

@@ -3,10 +3,14 @@
 `index` is ascending, so a selected token's place in it is the number of bits before its own.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from attention_ops.triton_kernels.launch import OPTIONS
 
 ROWS = 16  # of a program
 WORDS = 64  # at a time
@@ -60,12 +64,17 @@ def gradient_of_chosen(
     return hit, tl.load(grad_score + row * TOPK + slot, mask=hit, other=0.0)
 
 
+def settings(topk: int) -> dict[str, Any]:
+    """Compile-time constants and launch options."""
+    return {"TOPK": topk, "BR": ROWS, "BW": WORDS, "num_warps": 2, **OPTIONS}
+
+
 def run(index: Tensor, S: int) -> tuple[Tensor, Tensor]:
     """Bits (rows, W) int32 of the tokens in index (..., K), W = ceil(S / 32), and those before."""
     rows, words = index[..., 0].numel(), triton.cdiv(S, 32)
     bits = index.new_empty(rows, words)
     before = torch.empty_like(bits)
     chosen_bits[(triton.cdiv(rows, ROWS),)](
-        index, bits, before, rows, words, TOPK=index.shape[-1], BR=ROWS, BW=WORDS, num_warps=2
+        index, bits, before, rows, words, **settings(index.shape[-1])
     )
     return bits, before

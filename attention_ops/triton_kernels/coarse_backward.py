@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attention_ops.triton_kernels import chosen_bits
 from attention_ops.triton_kernels.chosen_bits import gradient_of_chosen
-from attention_ops.triton_kernels.launch import coarse_backward_blocks, padded_channels
+from attention_ops.triton_kernels.launch import OPTIONS, coarse_backward_blocks, padded_channels
 from attention_ops.triton_kernels.tiles import finite, load_rows, logits, product, store_rows
 
 
@@ -129,7 +129,7 @@ def settings(D: int, topk: int, element_size: int) -> dict[str, Any]:
     DP = padded_channels(D)
     blocks = coarse_backward_blocks(DP, element_size)
     constants = {"D": D, "DP": DP, "BL": blocks.queries, "BS": blocks.keys, "TOPK": topk}
-    return constants | {"num_warps": blocks.warps, "num_stages": 1}
+    return constants | {"num_warps": blocks.warps, **OPTIONS}
 
 
 def settings_by_key(D: int, topk: int, element_size: int) -> dict[str, Any]:

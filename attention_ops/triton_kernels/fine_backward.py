@@ -15,7 +15,13 @@ from torch import Tensor
 
 from attention_ops.triton_kernels import fine_backward_by_key
 from attention_ops.triton_kernels.candidates import find_candidates, group_softmax, group_sum
-from attention_ops.triton_kernels.launch import DOT_SIDE, padded_channels, padded_parents
+from attention_ops.triton_kernels.launch import (
+    DOT_SIDE,
+    OPTIONS,
+    fine_warps,
+    padded_channels,
+    padded_parents,
+)
 from attention_ops.triton_kernels.tiles import (
     add_rows,
     finite,
@@ -125,7 +131,7 @@ def settings(F: int, D: int, K: int, topk: int, element_size: int) -> dict[str, 
     C = min(CANDIDATES, padded_parents(K, F) * F)
     DP = padded_channels(D)
     constants = {"K": K, "F": F, "Q": Q, "C": C, "D": D, "DP": DP, "TOPK": topk}
-    return constants | {"num_warps": max(C * DP // 1024, 1), "num_stages": 1}
+    return constants | {"num_warps": fine_warps(2 * C, DP, element_size), **OPTIONS}
 
 
 def run(

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from attention_ops.triton_kernels.inverse_index import invert
-from attention_ops.triton_kernels.launch import DOT_SIDE, padded_channels
+from attention_ops.triton_kernels.launch import DOT_SIDE, OPTIONS, padded_channels
 from attention_ops.triton_kernels.tiles import (
     finite,
     load_rows,
@@ -91,7 +91,7 @@ def fine_backward_by_key(
 def settings(F: int, D: int, K: int, topk: int) -> dict[str, Any]:
     """Compile-time constants and launch options."""
     constants = {"K": K, "F": F, "E": DOT_SIDE // F, "D": D, "DP": padded_channels(D)}
-    return constants | {"TOPK": topk, "num_warps": 1, "num_stages": 1}
+    return constants | {"TOPK": topk, "num_warps": 1, **OPTIONS}
 
 
 def run(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attention_ops.triton_kernels.candidates import find_candidates, group_softmax
 from attention_ops.triton_kernels.launch import (
+    OPTIONS,
     fine_warps,
     padded,
     padded_channels,
@@ -89,7 +90,7 @@ def settings(F: int, D: int, K: int, topk: int, element_size: int) -> dict[str, 
     """Compile-time constants and launch options."""
     KP, DP = padded_parents(K, F), padded_channels(D)
     constants = {"K": K, "KP": KP, "F": F, "D": D, "DP": DP, "TOPK": topk, "TOPKP": padded(topk)}
-    return constants | {"num_warps": fine_warps(KP * F, DP, element_size), "num_stages": 1}
+    return constants | {"num_warps": fine_warps(KP * F, DP, element_size), **OPTIONS}
 
 
 def run(

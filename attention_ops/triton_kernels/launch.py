@@ -15,7 +15,8 @@ MAX_TILE = 1 << 14  # candidates times channels, both padded, that a fine progra
 MAX_PROGRAMS = (1 << 31) - 1
 MAX_SLAB = 1 << 31  # elements of one head of one image: offsets inside it are int32
 
-SCORES_PER_WARP = {2: 256, 4: 128}  # fine candidates times channels / 32, by bytes of an element
+OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # no loop gains from loads ahead of their use
+FINE_BYTES = 1 << 12  # of keys that a warp of a fine program holds: more would spill registers
 COARSE_KEYS = 64  # columns of the tile of the coarse forward, or more for a longer selection
 MANY_QUERIES = 1 << 14  # a GPU of 132 processors has 4 blocks of 32 queries on each
 BACKWARD_SIDE = 32
@@ -46,9 +47,8 @@ def padded_parents(K: int, F: int) -> int:
 
 
 def fine_warps(candidates: int, channels: int, element_size: int) -> int:
-    """Warps of a fine program: one until its tile of keys passes what a warp's registers hold."""
-    work = candidates * channels // 32
-    return min(max(padded(work) // SCORES_PER_WARP[element_size], 1), 8)
+    """Warps of a fine program that holds this tile of keys, and as many values."""
+    return min(max(candidates * channels * element_size // FINE_BYTES, 1), 8)
 
 
 def coarse_blocks(L: int, channels: int, topk: int, slabs: int, element_size: int) -> Blocks:
