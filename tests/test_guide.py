@@ -92,7 +92,10 @@ def subcommands_of(module, words):
     known = {"train", "bench", "cost"}
     if "." not in module:
         known |= set(getattr(importlib.import_module(f"{module}.__main__"), "COMMANDS", ()))
-    return [] if not known & set(words[:1]) else words[: 2 if words[0] == "export" else 1]
+    if not known & set(words[:1]):
+        return []
+    targets = {"hloc", "colmap"} & set(words[1:2])  # of export
+    return [words[0], *targets]
 
 
 COMMANDS = [
