@@ -6,12 +6,13 @@ matcher's features of a fixed set of synthetic pairs are made once, so that step
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from data_scripts.train_state import TrainState
@@ -91,7 +92,7 @@ def _features(matcher: Matcher, batch: PointPairs) -> FixedPairs:
     features0, features1 = matcher.extract(batch.image0), matcher.extract(batch.image1)
     tokens = matcher.coarse_tokens(features0, features1)
     size = features0.coarse.shape[-2:]
-    tokens0, tokens1 = (each.mT.unflatten(2, size).half() for each in tokens)
+    tokens0, tokens1 = (_even(each).mT.unflatten(2, size).half() for each in tokens)
     return FixedPairs(
         tokens0=tokens0,
         tokens1=tokens1,
@@ -101,6 +102,11 @@ def _features(matcher: Matcher, batch: PointPairs) -> FixedPairs:
         points1=batch.points1,
         visible=batch.visible,
     )
+
+
+def _even(tokens: Tensor) -> Tensor:
+    """Tokens (B, L, C) of mean square 1; as the matcher makes them they would drown the places."""
+    return F.normalize(tokens, dim=-1) * tokens.shape[-1] ** 0.5
 
 
 def joined(parts: Sequence[FixedPairs]) -> FixedPairs:
@@ -115,9 +121,8 @@ def learn(
     training: FixedPairs,
     validation: FixedPairs,
     budget: Budget,
-    told: Callable[[int], None] = lambda _: None,
-) -> list[Row]:
-    """Trains one decoder and gives its validations; `told` hears the number of each step.
+) -> Iterator[Row]:
+    """Trains one decoder and gives its validations as they come.
 
     The seed decides the weights at the start; pairs and points come in the same order for all decoders.
     """
@@ -125,7 +130,6 @@ def learn(
     state = TrainState.fresh(PointDecoder(config), budget.learning_rate, WEIGHT_DECAY)
     parameters = sum(weight.numel() for weight in state.network.parameters())
     generator = torch.Generator().manual_seed(seed)
-    rows: list[Row] = []
     spent = 0.0
     for step in range(1, budget.steps + 1):
         began = time.perf_counter()
@@ -143,12 +147,10 @@ def learn(
         state.step = step
         state.update_average(AVERAGE)
         spent += time.perf_counter() - began
-        told(step)
         if step % budget.validate_every == 0 or step == budget.steps:
             (half_cell, cell), median = accuracy(state.average, validation)
             found = (half_cell, cell, median, spent, parameters)
-            rows.append(Row(config.attention, seed, step, *found))
-    return rows
+            yield Row(config.attention, seed, step, *found)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """`python -m eval convergence`: how fast point decoders learn, by the attention in them.
 
-Writes convergence.json (settings, machine, a row for each validation), convergence.md and convergence.png. A
-run that was stopped goes on with the decoders and seeds that are missing.
+Writes convergence.json (settings, machine, a row for each validation), convergence.md and convergence.png;
+log.jsonl grows meanwhile, features.pt holds what the decoders read. A run that
+was stopped goes on with the decoders and seeds that are missing.
 """
 
 import json
@@ -116,8 +117,10 @@ def measure(arguments: Arguments) -> "list[Row]":
             fine_channels=channels[1],
         )
         with tqdm(total=arguments.steps, desc=f"{name}, seed {seed}", disable=None) as bar:
-            budget = _budget(arguments)
-            rows += learn(config, seed, training, validation, budget, lambda _: bar.update())
+            for row in learn(config, seed, training, validation, _budget(arguments)):
+                rows.append(row)
+                bar.update(row.step - bar.n)
+                _log(arguments.out / "log.jsonl", row)
         _write_all(arguments, rows)
     if not missing:
         _write_all(arguments, rows)
@@ -147,7 +150,33 @@ def _budget(arguments: Arguments) -> "Budget":
 
 
 def _pairs(arguments: Arguments) -> "tuple[FixedPairs, FixedPairs]":
-    """Features to train on and to validate on."""
+    """Features to train on and to validate on; kept in OUT/features.pt for a run that goes on."""
+    import torch
+
+    from eval.convergence import FixedPairs
+
+    path = arguments.out / "features.pt"
+    sets: list[FixedPairs] = []
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        if saved["made_by"] == _data(arguments):
+            sets = [FixedPairs(**each) for each in saved["sets"]]
+    if not sets:
+        sets = _made_pairs(arguments)
+        temporary = path.with_suffix(".tmp")
+        kept = {"made_by": _data(arguments), "sets": [vars(each) for each in sets]}
+        torch.save(kept, temporary)
+        temporary.replace(path)
+    return sets[0], sets[1]
+
+
+def _data(arguments: Arguments) -> list[str]:
+    """What the features depend on."""
+    names = ("photos", "weights", "pairs", "validation_pairs", "side", "points")
+    return [str(getattr(arguments, name)) for name in names]
+
+
+def _made_pairs(arguments: Arguments) -> "list[FixedPairs]":
     from tqdm import tqdm
 
     from data_scripts.photos import PhotoFolder
@@ -166,7 +195,7 @@ def _pairs(arguments: Arguments) -> "tuple[FixedPairs, FixedPairs]":
         parts = fixed_pairs(matcher, use, count, arguments.side, arguments.points, seed)
         bar = tqdm(parts, "features", total=-(-count // BATCH), unit="batch", disable=None)
         sets.append(joined(list(bar)))
-    return sets[0], sets[1]
+    return sets
 
 
 def _kept(arguments: Arguments) -> "list[Row]":
@@ -187,6 +216,12 @@ def _kept(arguments: Arguments) -> "list[Row]":
     if settings != _settings(arguments):
         raise ValueError(f"{path}: was made with other settings; give another --out")
     return rows
+
+
+def _log(path: Path, row: "Row") -> None:
+    """Appends a validation, for those who watch."""
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(row)) + "\n")
 
 
 def _settings(arguments: Arguments) -> dict[str, Any]:

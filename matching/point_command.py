@@ -35,6 +35,7 @@ class PointCommand:
         grid: Points on a grid with so many pixels between them.
         output: Write the points here: .csv, .h5 or .npz; of a video .csv or .npz.
         viz: Write a picture here: .png, .jpg, .pdf or .svg.
+        min_confidence: From which a point counts as found, in [0, 1].
         weights: Of the matcher that the decoder was trained on: a shipped name or a checkpoint.
         point_weights: Of the point decoder: a shipped name or a checkpoint.
         long_side: Longest side in pixels that the network sees; None keeps every image's size.
@@ -49,6 +50,7 @@ class PointCommand:
     grid: int | None = None
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     viz: Path | None = None
+    min_confidence: float = 0.5
     weights: str = DEFAULT_WEIGHTS[0]
     point_weights: str = DEFAULT_WEIGHTS[1]
     long_side: int | None = DEFAULT_LONG_SIDE
@@ -86,6 +88,8 @@ def _check(command: PointCommand) -> None:
         raise ValueError(f"wanted one of --points, --at and --grid, got {sum(given)} of them")
     if command.grid is not None and command.grid < 1:
         raise ValueError(f"--grid must be 1 px or more, got {command.grid}")
+    if not 0 <= command.min_confidence <= 1:
+        raise ValueError(f"--min-confidence must be in [0, 1], got {command.min_confidence}")
     if command.output is not None:
         suffixes = PAIR_SUFFIXES if command.video is None else TRACK_SUFFIXES
         writable(command.output, suffixes)
@@ -103,7 +107,7 @@ def _run_pair(command: PointCommand) -> str:
     points = _points(command, image0)
     predictor = _load(command)
     start = time.perf_counter()
-    found = predictor.match_points(image0, image1, points)
+    found = predictor.match_points(image0, image1, points, min_confidence=command.min_confidence)
     seconds = time.perf_counter() - start
     if command.output is not None:
         (H0, W0), (H1, W1) = image0.shape[:2], image1.shape[:2]
@@ -152,7 +156,7 @@ def _run_video(command: PointCommand) -> str:
             yield frame
 
     start = time.perf_counter()
-    tracks = track(_load(command), shown(), points)
+    tracks = track(_load(command), shown(), points, command.min_confidence)
     seconds = time.perf_counter() - start
     if command.output is not None:
         write_tracks(command.output, tracks)

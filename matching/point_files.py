@@ -5,7 +5,6 @@ Each file appears whole or not at all.
 
 import csv
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_scripts.atomic import replacing, writable
+from data_scripts.untrusted import read_npy, read_npz, told_as
 from matching.export import PairInfo, product_version
 from matching.point_prediction import PointMatches, as_points
 from matching.point_tracks import Tracks
@@ -22,6 +22,7 @@ PAIR_SUFFIXES = (".csv", ".h5", ".hdf5", ".npz")
 TRACK_SUFFIXES = (".csv", ".npz")
 MAX_BYTES = 2**28  # of a list of points
 ENTRY = "points"  # in .npz
+POINTS = "points (N, 2) saved by NumPy"
 Fields = Mapping[str, np.ndarray]
 Notes = Mapping[str, str | int]
 
@@ -88,16 +89,12 @@ def write_tracks(path: Path, tracks: Tracks) -> None:
 
 def _numbers(path: Path) -> np.ndarray:
     """Points of a NumPy file, which must hold no pickles."""
-    try:
-        saved = np.load(path, allow_pickle=False)
-        if isinstance(saved, np.ndarray):
-            return as_points(saved, str(path))
-        with saved:
-            name = ENTRY if ENTRY in saved.files or len(saved.files) != 1 else saved.files[0]
-            return as_points(saved[name], f"{path}: {name}")
-    except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: wanted points (N, 2) saved by NumPy, got: {line}") from error
+    with told_as(path, POINTS):
+        if path.suffix.lower() == ".npy":
+            return as_points(read_npy(path, POINTS), str(path))
+        saved = read_npz(path, POINTS)
+        name = ENTRY if ENTRY in saved or len(saved) != 1 else next(iter(saved))
+        return as_points(saved[name], f"{path}: {name}")
 
 
 def _text(path: Path, lines: list[str]) -> np.ndarray:

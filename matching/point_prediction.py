@@ -13,7 +13,7 @@ from matching.network import ImageFeatures, Network
 from matching.point_model import PointMatcher
 from matching.resize import to_given_pixels, to_network_pixels, usable
 
-VISIBLE = 0.5  # confidence from which a point counts as found
+VISIBLE = 0.5  # confidence from which a point counts as found, where nothing else is asked
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,19 @@ def find_points(
     head: PointMatcher,
     sides: tuple[ImageFeatures, ImageFeatures],
     points: np.ndarray,
+    min_confidence: float = VISIBLE,
 ) -> PointMatches:
-    """Finds points (N, 2), in pixels of image 0 as given, in image 1."""
+    """Finds points (N, 2), in pixels of image 0 as given, in image 1.
+
+    Args:
+        network: makes the features.
+        head: finds the points.
+        sides: both images.
+        points: may be NaN or outside.
+        min_confidence: in [0, 1], from which a point counts as visible.
+    """
+    if not 0 <= min_confidence <= 1:
+        raise ValueError(f"min_confidence must be in [0, 1], got {min_confidence}")
     image0, image1 = (side.image for side in sides)
     asked = usable(points, image0)
     if not asked.any():

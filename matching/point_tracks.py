@@ -53,7 +53,12 @@ def frames_of(place: Path) -> Iterator[Frame]:
     return _frames(video)
 
 
-def track(predictor: "MatchPredictor", frames: Iterable[Frame], points: ArrayLike) -> Tracks:
+def track(
+    predictor: "MatchPredictor",
+    frames: Iterable[Frame],
+    points: ArrayLike,
+    min_confidence: float = 0.5,
+) -> Tracks:
     """Follows points (N, 2), in pixels of the first frame, from each frame to the next.
 
     Nothing is found again that was lost once, and small errors of the steps add up.
@@ -75,7 +80,7 @@ def track(predictor: "MatchPredictor", frames: Iterable[Frame], points: ArrayLik
             sure = inside.astype(np.float32)
         else:
             alive = np.isfinite(now).all(1)
-            found = predictor.match_points(before, here, now[alive])
+            found = predictor.match_points(before, here, now[alive], min_confidence=min_confidence)
             now, sure = np.full_like(now, np.nan), np.zeros(len(now), np.float32)
             now[alive] = found.points1
             sure[alive] = np.where(found.visible, found.confidence, 0)

@@ -129,6 +129,7 @@ class MatchPredictor:
         points: ArrayLike,
         *,
         masks: tuple[Mask | None, Mask | None] = (None, None),
+        min_confidence: float = 0.5,
     ) -> PointMatches:
         """Where points of image 0 lie in image 1.
 
@@ -141,6 +142,7 @@ class MatchPredictor:
             points: (N, 2) x, y in pixels of image 0 as given, N of 0 and more; the centre of the top-left
                 pixel is (0, 0).
             masks: as in `match`.
+            min_confidence: from which a point counts as visible; less certain ones get NaN.
 
         Raises:
             FileNotFoundError, ValueError, TypeError: as `match`; also for points that are not (N, 2)
@@ -148,7 +150,7 @@ class MatchPredictor:
         """
         wanted = as_points(points)
         sides = self._ready((image0, image1, *masks))
-        return find_points(self.network, self._point_matcher(), sides, wanted)
+        return find_points(self.network, self._point_matcher(), sides, wanted, min_confidence)
 
     def _point_matcher(self) -> PointMatcher:
         """The point decoder on this predictor's matcher, read at the first call."""
