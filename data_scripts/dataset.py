@@ -47,11 +47,16 @@ class ImageRecord:
 
     def rgb(self) -> np.ndarray:
         """(H, W, 3) uint8."""
-        return decode_image(self.encoded(), self.name, cv2.IMREAD_COLOR)
+        return decode_image(self.encoded(), self._words, cv2.IMREAD_COLOR)
 
     def grey(self) -> np.ndarray:
         """(H, W) uint8, as `cv2.imread(file, cv2.IMREAD_GRAYSCALE)` gives it."""
-        return decode_image(self.encoded(), self.name, cv2.IMREAD_GRAYSCALE)
+        return decode_image(self.encoded(), self._words, cv2.IMREAD_GRAYSCALE)
+
+    @property
+    def _words(self) -> str:
+        """What messages call the image."""
+        return f"{self.dataset.path}: {self.name}"
 
     def depth(self) -> np.ndarray | None:
         """(Hd, Wd) float32 metres along the optical axis, 0 where unknown; its size may be another."""

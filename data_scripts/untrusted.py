@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
@@ -60,14 +61,16 @@ def read_h5_array(entry: object, path: str | Path) -> np.ndarray:
     return np.asarray(entry[()])
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | Path, wanted: str = "plain arrays saved by NumPy"
+) -> dict[str, np.ndarray]:
     """All arrays of a .npz file, without pickles.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no such file of plain arrays; one line.
     """
-    with told_as(path, "an .npz file of plain arrays"), zipfile.ZipFile(path) as file:
+    with told_as(path, wanted), zipfile.ZipFile(path) as file:
         entries = file.infolist()
         if len(entries) > MAX_NAMES:
             raise ValueError(f"{path}: wanted at most {MAX_NAMES} arrays, got {len(entries)}")
@@ -77,19 +80,29 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         }
 
 
+def read_npy(path: str | Path, wanted: str = "a plain array saved by NumPy") -> np.ndarray:
+    """The array of a .npy file, without pickles; errors as in read_npz."""
+    with told_as(path, wanted), Path(path).open("rb") as stream:
+        return _array(stream, Path(path).stat().st_size, Path(path).name)
+
+
 def _entry(file: zipfile.ZipFile, entry: zipfile.ZipInfo, length: int) -> np.ndarray:
     check_size(entry.file_size, length, entry.filename)
     with file.open(entry) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read_header(stream)
-        if dtype.hasobject:
-            raise ValueError(f"{entry.filename} holds pickled objects")
-        count = int(np.prod(shape, dtype=object))
-        data = stream.read(max(0, entry.file_size))
+        return _array(stream, entry.file_size, entry.filename)
+
+
+def _array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
+    """The array in a stream of `length` bytes, whose header numpy reads."""
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(stream)]
+    shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds pickled objects")
+    count = int(np.prod(shape, dtype=object))
+    data = stream.read(length)
     if count < 0 or len(data) != count * dtype.itemsize:
-        raise ValueError(f"{entry.filename} promises {shape} of {dtype}, got {len(data)} bytes")
+        raise ValueError(f"{name} promises {shape} of {dtype}, got {len(data)} bytes")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")

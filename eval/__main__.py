@@ -6,6 +6,7 @@ Heavy packages are imported after the arguments are read, so that --help answers
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -38,6 +39,15 @@ Stereo = Literal[
     "eth3d",
     "disparity",
 ]
+
+# Commands with options of their own; each module has main(words), which gives the exit code.
+COMMANDS = {
+    "ablation": "eval.ablation_command",
+    "convergence": "eval.convergence_command",
+    "cost": "eval.cost_command",
+    "fuzz": "eval.fuzz_command",
+    "points": "eval.points_command",
+}
 
 
 @dataclass(frozen=True)
@@ -74,14 +84,8 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 where the data or the method is not as it must be."""
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == ["cost"]:
-        from eval.cost_command import main as cost
-
-        return cost(words[1:])
-    if words[:1] == ["ablation"]:
-        from eval.ablation_command import main as ablation
-
-        return ablation(words[1:])
+    if words[:1] and words[0] in COMMANDS:
+        return int(import_module(COMMANDS[words[0]]).main(words[1:]))
     arguments = tyro.cli(Arguments, prog="python -m eval", args=argv)
     try:
         return evaluate(arguments)

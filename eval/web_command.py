@@ -4,7 +4,6 @@ The page shows both tasks, so it lives above both packages; the command is liste
 """
 
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +62,7 @@ def run(command: DemoCommand) -> str:
         ValueError: Gradio or weights are missing, or the port is taken; as OSError.
     """
     with serving(command) as address:
-        sys.stderr.write(f"{address} (Ctrl-C ends it)\n")
+        print(f"{address} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
     return ""
 

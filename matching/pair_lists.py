@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_scripts.untrusted import told_as
+
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pnm")
 )
@@ -108,10 +110,8 @@ def listed(path: Path) -> PairList:
 
 
 def _from_json(text: str, path: Path) -> list[tuple[str, str]]:
-    try:
+    with told_as(path, "a JSON list of pairs"):
         rows = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: wanted a JSON list of pairs, got {error}") from error
     found = []
     for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
         names = [row.get(key) if isinstance(row, dict) else None for key in ("image0", "image1")]

@@ -112,24 +112,22 @@ def read_poses(path: Path, images: Path) -> dict[tuple[str, str], "np.ndarray"]:
         FileNotFoundError: no such list.
         ValueError: not such a list.
     """
-    try:
+    from data_scripts.untrusted import told_as
+
+    with told_as(path, "a JSON list of image0, image1 and T_0to1"):
         rows = json.loads(path.read_text(encoding="utf-8"))
         listed: list[tuple[Path, Path, np.ndarray]] = [
             (path.parent / row["image0"], path.parent / row["image1"], _array(row["T_0to1"]))
             for row in rows
         ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: wanted a JSON list of image0, image1 and T_0to1, got {error!r}"
-        ) from error
-    if any(T.shape != (4, 4) for _, _, T in listed):
-        raise ValueError(f"{path}: T_0to1 must be (4, 4)")
-    top = images.resolve()
-    return {
-        (image0.relative_to(top).as_posix(), image1.relative_to(top).as_posix()): T
-        for image0, image1, T in ((a.resolve(), b.resolve(), T) for a, b, T in listed)
-        if image0.is_relative_to(top) and image1.is_relative_to(top)
-    }
+        if any(T.shape != (4, 4) for _, _, T in listed):
+            raise ValueError(f"{path}: T_0to1 must be (4, 4)")
+        top = images.resolve()
+        return {
+            (image0.relative_to(top).as_posix(), image1.relative_to(top).as_posix()): T
+            for image0, image1, T in ((a.resolve(), b.resolve(), T) for a, b, T in listed)
+            if image0.is_relative_to(top) and image1.is_relative_to(top)
+        }
 
 
 def _array(values: Any) -> "np.ndarray":
