@@ -88,3 +88,41 @@ def test_a_public_name_says_what_it_takes(name):
             if parameter.name != "self":
                 said = re.search(rf"\b{parameter.name}\b", text)
                 assert said, f"{where} does not say what {parameter.name} is"
+
+
+SOURCE = """
+class Pose:
+    \"\"\"A pose.\"\"\"
+
+    # (3, 3) rotation,
+    # of the right kind
+    R: list
+    t: list  # (3,) metres
+    both: (
+        int
+    )  # told behind a bracket
+    bare: int
+    doc: int  # not this
+    \"\"\"This.\"\"\"
+"""
+
+
+def test_comments_of_fields_are_what_the_reference_says_of_them(tmp_path):
+    griffe = pytest.importorskip("griffe", reason="griffe comes with the extra quadview[docs]")
+    extensions = griffe.load_extensions(ROOT / "docs/field_comments.py")
+    (tmp_path / "posed.py").write_text(SOURCE)
+    pose = griffe.load("posed", search_paths=[tmp_path], extensions=extensions)["Pose"]
+    said = {name: pose[name].docstring and pose[name].docstring.value for name in pose.members}
+    assert said == {
+        "R": "(3, 3) rotation, of the right kind",
+        "t": "(3,) metres",
+        "both": "told behind a bracket",
+        "bare": None,
+        "doc": "This.",
+    }
+
+
+def test_the_site_asks_for_nothing_from_elsewhere():
+    settings = (ROOT / "mkdocs.yml").read_text()
+    assert "font: false" in settings
+    assert not re.search(r"https?://", settings)
