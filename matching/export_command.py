@@ -1,4 +1,8 @@
-"""`python -m matching export hloc|colmap`: matches of a batch for tools that make 3-D models of them."""
+"""`python -m matching export hloc|colmap`: matches of a batch for tools that make 3-D models of them.
+
+With --onnx or --torch in the place of a target it is the network that is exported, by
+`matching.network_export`.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -10,8 +14,10 @@ import tyro
 
 if TYPE_CHECKING:
     from matching.keypoint_merging import MergedScene
+    from matching.network_export import NetworkCommand
 
 PROG = "python -m matching export"
+NETWORK_FLAGS = ("--onnx", "--torch")  # one of them: the network is exported, not matches
 SECONDS_PER_LINE = 10.0  # of the progress bar where it is no terminal that shows it
 
 
@@ -68,27 +74,38 @@ TARGETS: dict[str, type[HlocCommand] | type[ColmapCommand]] = {
 }
 
 
-def parse(argv: Sequence[str]) -> HlocCommand | ColmapCommand:
+def parse(argv: Sequence[str]) -> "HlocCommand | ColmapCommand | NetworkCommand":
     """The command that `argv` spells; exits with a message where it spells none.
 
     Raises:
         ValueError: the first word is no target.
     """
+    if any(word.split("=")[0] in NETWORK_FLAGS for word in argv):
+        from matching import network_export
+
+        return network_export.parse(argv)
     if not argv or argv[0] not in TARGETS:
         if "--help" in argv or "-h" in argv:
-            sys.stdout.write(f"usage: {PROG} hloc|colmap [options]; each has its own --help\n")
+            sys.stdout.write(
+                f"usage: {PROG} hloc|colmap [options], or {PROG} --onnx FILE [options]; each has its own "
+                "--help\n"
+            )
             sys.exit(0)
         raise ValueError(f"wanted {PROG} {'|'.join(TARGETS)}, got {argv[0] if argv else 'nothing'}")
     target = argv[0]
     return tyro.cli(TARGETS[target], args=argv[1:], prog=f"{PROG} {target}")
 
 
-def run(command: HlocCommand | ColmapCommand) -> str:
+def run(command: "HlocCommand | ColmapCommand | NetworkCommand") -> str:
     """Exports; returns the lines to print.
 
     Raises:
         ValueError: anything that the user can mend, as OSError.
     """
+    if not isinstance(command, ExportCommand):
+        from matching import network_export
+
+        return network_export.run(command)
     from matching.keypoint_merging import merge_scene
     from matching.shards import read_results
 

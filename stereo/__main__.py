@@ -13,6 +13,7 @@ STOPPED = 130  # exit code after Ctrl-C, as shells have it
 COMMANDS = {
     "batch": "stereo.batch",
     "convert": "stereo.convert",
+    "export": "stereo.network_export",
 }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class StereoCommand:
     """Disparity of a rectified pair.
 
-    Other things to do, each with its own --help: batch, bench, convert, train, as in
+    Other things to do, each with its own --help: batch, bench, convert, export, train, as in
     `python -m stereo train --help`.
 
     Args:
