@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
-INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt attention_ops/build.py \
+INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt \
+	attention_ops/build.py attention_ops/cuda_build.py \
 	$(shell find attention_ops/csrc -type f)
 
 .PHONY: demo test lint docs bench clean
