@@ -17,12 +17,11 @@ The coarse level needs no atomics and always gives the same bits.
 """
 
 import ctypes
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from attention_ops import build, chunked, cuda_build
+from attention_ops import chunked, cuda_library
 from attention_ops.cuda_call import (
     DTYPES,
     CudaCall,
@@ -31,7 +30,6 @@ from attention_ops.cuda_call import (
     fits,
     launch,
     make_call,
-    open_library,
     point,
 )
 
@@ -43,61 +41,7 @@ MIN_CAPABILITY = (8, 0)
 MAX_FACTORS = 2**31 - 1  # the gather numbers the factors of a slab with int32
 
 
-def library_paths() -> tuple[Path, Path]:
-    """Where a library may lie, in the order they are tried."""
-    cache = build.cache_root() / cuda_build.source_hash()
-    return cuda_build.PACKAGE / cuda_build.LIBRARY, cache / cuda_build.LIBRARY
-
-
-def _open(path: Path) -> ctypes.CDLL:
-    """The library at `path`.
-
-    Raises:
-        OSError: it cannot be loaded, was built from other sources than the installed ones, or for a
-            newer driver than there is.
-    """
-    if not cuda_build.is_current(path):
-        raise OSError(
-            f"{path} was built from other sources than the installed ones; "
-            "run `python -m attention_ops build --cuda`"
-        )
-    library = open_library(path)
-    driver, runtime = library.qvc_driver_version(), library.qvc_runtime_version()
-    if driver // 1000 < runtime // 1000:
-        raise OSError(
-            f"the driver knows CUDA {_dotted(driver)} and the library needs {_dotted(runtime)}; "
-            "update the driver, or build with an older nvcc"
-        )
-    return library
-
-
-def _dotted(version: int) -> str:
-    return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _load() -> tuple[ctypes.CDLL | None, str | None]:
-    """The library, or None and the reason in one line."""
-    if torch.cuda.device_count() == 0:
-        built = f"torch {torch.__version__} is built " + (
-            "with" if torch.version.cuda else "without"
-        )
-        return None, f"no CUDA device ({built} CUDA)"
-    reasons = []
-    for path in library_paths():
-        if not path.exists():
-            continue
-        try:
-            return _open(path), None
-        except (OSError, AttributeError) as error:
-            reasons.append(f"load failed: {error}")
-    if reasons:
-        return None, "; ".join(reasons).replace("\n", " ")
-    if cuda_build.find_nvcc() is None:
-        return None, "not built and no nvcc found (tried $NVCC, $CUDA_HOME, nvcc, /usr/local/cuda)"
-    return None, "not built: run `python -m attention_ops build --cuda`"
-
-
-_LIBRARY, LOAD_ERROR = _load()
+_LIBRARY, LOAD_ERROR = cuda_library.load()
 _DEVICE = "cuda"  # the type of device whose tensors are taken
 
 

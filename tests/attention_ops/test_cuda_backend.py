@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_ops import chunked, cuda_backend, cuda_build, cuda_call, reference
+from attention_ops import chunked, cuda_backend, cuda_call, reference
 from tests.attention_ops.cuda_cases import (
     SIZES,
     assert_half_near_reference,
@@ -247,51 +247,3 @@ def test_a_launch_that_fails_says_which_kernel_and_why(kernels):
         RuntimeError, match=r"coarse_forward could not be launched .* no kernel for"
     ):
         cuda_call.launch(kernels, cuda_call.Kernel.COARSE_FORWARD, call)
-
-
-@pytest.fixture
-def a_device(monkeypatch, tmp_path):
-    """As if there were a CUDA device, and one place for a library."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    place = tmp_path / cuda_build.LIBRARY
-    monkeypatch.setattr(cuda_backend, "library_paths", lambda: (place,))
-    return place
-
-
-def test_without_a_device_the_reason_is_one_line(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    library, reason = cuda_backend._load()
-    assert library is None
-    assert reason.startswith("no CUDA device (torch ")
-    assert "\n" not in reason
-
-
-@pytest.mark.parametrize(
-    ("nvcc", "reason"),
-    [
-        ("/bin/nvcc", "not built: run `python -m attention_ops build --cuda`"),
-        (None, "no nvcc found"),
-    ],
-)
-@pytest.mark.usefixtures("a_device")
-def test_an_unbuilt_library_says_what_to_do(nvcc, reason, monkeypatch):
-    monkeypatch.setattr(cuda_build, "find_nvcc", lambda: nvcc)
-    assert reason in cuda_backend._load()[1]
-
-
-def test_a_library_of_other_sources_and_a_broken_one_leave_reasons(a_device):
-    a_device.write_bytes(b"quadview cuda sources 0000000000000000")
-    assert "built from other sources" in cuda_backend._load()[1]
-    a_device.write_bytes(f"quadview cuda sources {cuda_build.source_hash()}".encode())
-    assert cuda_backend._load()[1].startswith("load failed: ")
-
-
-def test_a_library_for_a_newer_driver_is_refused(a_device, monkeypatch):
-    class Library:
-        qvc_driver_version = staticmethod(lambda: 12080)
-        qvc_runtime_version = staticmethod(lambda: 13000)
-
-    a_device.write_bytes(f"quadview cuda sources {cuda_build.source_hash()}".encode())
-    monkeypatch.setattr(cuda_backend, "open_library", lambda _: Library)
-    reason = cuda_backend._load()[1]
-    assert "the driver knows CUDA 12.8 and the library needs 13.0" in reason
