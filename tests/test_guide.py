@@ -89,7 +89,7 @@ def subcommands_of(module, words):
     """The words that choose among the commands of a module, each of which has a --help of its own."""
     if module == "data_scripts":
         return [word.replace("COMMAND", "hpatches") for word in words[:1]]
-    known = {"train", "bench", "cost"}
+    known = {"train", "train-points", "bench", "cost", "ablation"}
     if "." not in module:
         known |= set(getattr(importlib.import_module(f"{module}.__main__"), "COMMANDS", ()))
     if not known & set(words[:1]):
@@ -132,3 +132,16 @@ def test_every_option_of_a_command_is_in_its_help(line, monkeypatch):
     shown = help_of(module, subcommands)
     for word in (word for word in rest if re.match(r"--?[a-z]", word)):
         assert re.search(rf"(?<![\w-]){re.escape(word.split('=')[0])}(?![\w-])", shown), word
+
+
+EXTRAS = re.findall(
+    r"^(\w+) =$",
+    (ROOT / "setup.cfg").read_text().split("extras_require]")[1].split("\n[")[0],
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_extra_of_a_page_is_in_setup(page):
+    named = re.findall(r"(?:quadview|\.)\[(\w+)\]", page.read_text())
+    assert not set(named) - set(EXTRAS)
