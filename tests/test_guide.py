@@ -94,8 +94,9 @@ def subcommands_of(module, words):
         known |= set(getattr(importlib.import_module(f"{module}.__main__"), "COMMANDS", ()))
     if not known & set(words[:1]):
         return []
-    targets = {"hloc", "colmap"} & set(words[1:2])  # of export
-    return [words[0], *targets]
+    if words[0] == "export":  # what is exported has options of its own
+        return words[:3] if words[1].startswith("-") else words[:2]
+    return words[:1]
 
 
 COMMANDS = [
