@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 
 REFUSALS = (ValueError, TypeError, FileNotFoundError)  # exactly these, no sub-classes
 MIB = 2**20
-STARTING_S = 300.0  # a worker imports torch and makes the valid files first
+STARTING_S = 600.0  # a worker imports torch and makes the valid files first
 STATUS = Path("/proc/self/status")  # Linux
 CLEAR_PEAK = Path("/proc/self/clear_refs")
 
@@ -135,9 +136,8 @@ class Worker:
     def take(self, number: int | None) -> bool:
         """Begins a case; False where there is none."""
         self.number = number
-        if number is not None:
-            self.pipe.send(number)
-            self._since = time.monotonic()
+        if number is not None and self._started:
+            self._ask()
         return number is not None
 
     def outcome(self) -> Outcome | None:
@@ -147,12 +147,12 @@ class Worker:
         if self.pipe.poll():
             try:
                 outcome: Outcome = self.pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 return self._replaced("the process died", limit)
             if outcome.number >= 0:
                 return outcome
             self._started = True
-            self._since = time.monotonic()
+            self._ask()
         elif time.monotonic() - self._since > limit:
             return self._replaced(f"no answer for {limit:g} s", limit)
         return None
@@ -162,6 +162,11 @@ class Worker:
         self._process.kill()
         self._process.join()
         self.pipe.close()
+
+    def _ask(self) -> None:
+        self._since = time.monotonic()
+        with suppress(OSError):  # it died; the next look at it tells
+            self.pipe.send(self.number)
 
     def _replaced(self, what: str, limit: float) -> Outcome:
         if not self._started:

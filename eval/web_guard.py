@@ -91,6 +91,10 @@ class Guard:
         host = Headers(scope=scope).get("host", "").rsplit(":", 1)[0].strip("[]").lower()
         if self.hosts and host not in self.hosts:
             return PlainTextResponse("this server is not called by that name", 421)
+        length = Headers(scope=scope).get("content-length", "0")
+        limit = MAX_UPLOAD_BYTES + FORM_BYTES if scope["path"] == UPLOAD else MAX_BODY_BYTES
+        if not length.isdecimal() or int(length) > limit:
+            return PlainTextResponse(f"wanted at most {limit} bytes", 413)
         path, method = scope["path"], scope["method"]
         if method == "POST":
             allowed = path == UPLOAD or _listed(path, WRITTEN)
