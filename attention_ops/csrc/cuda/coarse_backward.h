@@ -2,8 +2,8 @@
 // chance. Both make the probabilities again from lse.
 //
 // CoarseQueries: a warp for four queries goes through the keys. With p the probability and g its
-// gradient, the gradient of the query is scale * (sum p g key - delta * sum p key), delta = sum p g;
-// delta is kept for CoarseKeys, where a warp for four keys goes through the queries.
+// gradient, the gradient of the query is scale * (sum p g key - delta * sum p key), where delta is
+// sum p g; it is kept for CoarseKeys, where a warp for four keys goes through the queries.
 #pragma once
 #include "coarse_forward.h"
 

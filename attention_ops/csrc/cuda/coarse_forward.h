@@ -1,8 +1,8 @@
 // Coarse level, forward: every query looks at every key.
 //
 // A block of four warps works on four queries. Their logits, (4, S), live in shared memory and
-// nowhere else: each warp makes the logits of its share of the keys, then selects for one query, then
-// sums its share of the values.
+// nowhere else: each warp makes the logits of its share of the keys, then selects for one query,
+// then sums its share of the values.
 #pragma once
 #include "call.h"
 #include "products.h"

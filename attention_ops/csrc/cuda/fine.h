@@ -25,8 +25,8 @@ struct Candidates {
   QV_LANES Candidates read(const CudaCall& call, int64_t block, float* shared) {
     Candidates all = {(int)call.K * F, (int)padded_count(call), (int32_t*)shared};
     const int32_t* list = call.parent_index + block * call.K;
-    const uint8_t* mask = call.key_mask ? call.key_mask + quotient(block, call.M * call.P) * call.R * F
-                                        : nullptr;
+    const int64_t first = quotient(block, call.M * call.P) * call.R * F;  // of the batch entry
+    const uint8_t* mask = call.key_mask ? call.key_mask + first : nullptr;
     for (int i = 0; i < all.padded; i += kLanes) {
       Ints n = lane() + i;
       Ints parent = get(list, n / F, n < all.count, -1);

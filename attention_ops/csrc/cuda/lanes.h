@@ -3,8 +3,8 @@
 // A body is written for a warp. Floats, Ints and Bools hold one number per lane: for nvcc they are
 // float, int and bool of one thread, for any other C++ compiler arrays of 32 that every operation
 // goes through (lanes_host.h), so that the same body runs and is tested where there is no GPU. What
-// all lanes share is a plain int, float or bool, and only that may steer `if` and loops; lanes differ
-// by choose() and by the `where` of memory operations.
+// all lanes share is a plain int, float or bool, and only that may steer `if` and loops; lanes
+// differ by choose() and by the `where` of memory operations.
 #pragma once
 #include <stdint.h>
 
@@ -87,6 +87,6 @@ QV_LANES Bools is_holder() {
   return (lane() / low) % copies == 0;
 }
 
-// a / b and a % b of numbers that the launch has found to be below 2 ** 31: a long division is slow.
+// a / b and a % b of numbers that the launch found to be below 2 ** 31: a long division is slow.
 QV_LANES int64_t quotient(int64_t a, int64_t b) { return (uint32_t)a / (uint32_t)b; }
 QV_LANES int64_t remainder_of(int64_t a, int64_t b) { return (uint32_t)a % (uint32_t)b; }

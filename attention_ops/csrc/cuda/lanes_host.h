@@ -150,8 +150,8 @@ QV_LANES void narrow(float x, Half* to) {
     to->bits = 0x7e00;
   } else if (size >= 65520.f) {
     to->bits = sign | 0x7c00;
-  } else if (size < 0x1p-14f) {
-    to->bits = (uint16_t)(sign | (int)nearbyintf(size * 0x1p24f));  // subnormal, or the first normal
+  } else if (size < 0x1p-14f) {  // subnormal; what rounds up to the first normal comes out right
+    to->bits = (uint16_t)(sign | (int)nearbyintf(size * 0x1p24f));
   } else {
     int exponent;
     float fraction = frexpf(size, &exponent);  // in [1/2, 1)

@@ -1,7 +1,7 @@
 // Runs a body over all items of a call: as a CUDA kernel, or, for other compilers, warp by warp.
 //
-// A body of one phase is run by each warp for an item of its own. A body of several phases is run by
-// the kTile warps of a block for one item, and all warps end a phase before one begins the next.
+// A body of one phase is run by each warp for an item of its own. A body of several phases is run
+// by the kTile warps of a block for one item, and all warps end a phase before one begins the next.
 #pragma once
 #include "coarse_forward.h"
 

@@ -1,5 +1,5 @@
-// The C functions of the library. Nothing of torch: pointers, sizes and a stream come in a CudaCall,
-// and a number that is not 0 is an error to be raised by the caller.
+// The C functions of the library. Nothing of torch: pointers, sizes and a stream come in a
+// CudaCall, and a number that is not 0 is an error to be raised by the caller.
 #include "kernels.h"
 #include "launch.h"
 

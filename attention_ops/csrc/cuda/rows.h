@@ -148,8 +148,8 @@ QV_LANES Floats run_softmax(Floats logit, Floats& high, Floats& sum) {
   return weight * choose(sum > 0.f, Floats(1.f) / sum, 0.f);
 }
 
-// Variant A: a softmax for each parent, times the parent's score (`score`, one for each run). Leaves
-// the shares of the message in the cells; the selected are left out of it.
+// Variant A: a softmax for each parent, times the parent's score (`score`, one for each run).
+// Leaves the shares of the message in the cells; the selected are left out of it.
 template <int Q, typename Label>
 QV_LANES void weigh_runs(float* cells, int count, const float* score, int parents,
                          const Chosen& chosen, Label label, Floats& lse) {
