@@ -43,6 +43,7 @@ class PointScore:
 
     name: str  # of the set
     method: str
+    threshold: float  # confidence from which an answer counts
     pairs: int
     points: int  # that are visible
     within_1px: float  # share of those, found and at most so far off
@@ -56,47 +57,70 @@ class Predictor(Protocol):
 
     def match(self, image0: Any, image1: Any) -> Matches: ...  # noqa: D102
 
-    def match_points(self, image0: Any, image1: Any, points: np.ndarray) -> PointMatches: ...  # noqa: D102
+    def match_points(  # noqa: D102
+        self, image0: Any, image1: Any, points: np.ndarray, *, min_confidence: float
+    ) -> PointMatches: ...
 
 
-Method = Callable[[Predictor, KnownPoints], tuple[np.ndarray, np.ndarray]]
+Answer = tuple[np.ndarray, np.ndarray]  # places (N, 2), NaN where there is none, confidence (N,)
 
 
-def by_decoder(predictor: Predictor, pair: KnownPoints) -> tuple[np.ndarray, np.ndarray]:
-    """Places (N, 2) and which are said to be visible (N,), from the point decoder."""
-    found = predictor.match_points(pair.image0, pair.image1, pair.points0)
-    return found.points1, found.visible
+def by_decoder(predictor: Predictor, pair: KnownPoints) -> Answer:
+    """Answers of the point decoder, however unsure."""
+    found = predictor.match_points(pair.image0, pair.image1, pair.points0, min_confidence=0)
+    return found.points1, found.confidence
 
 
-def by_nearest_match(predictor: Predictor, pair: KnownPoints) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the matches of the images: each point moves as the match nearest to it does."""
+def by_nearest_match(predictor: Predictor, pair: KnownPoints) -> Answer:
+    """Answers of the matches of the images: each point moves as the match nearest to it does.
+
+    The confidence is 1 where that is within `NEAR_PX`, else 0.
+    """
     matches = predictor.match(pair.image0, pair.image1)
     if not len(matches):
-        return np.full(pair.points0.shape, np.nan), np.zeros(len(pair.points0), bool)
+        return np.full(pair.points0.shape, np.nan), np.zeros(len(pair.points0))
     away = np.linalg.norm(pair.points0[:, None] - matches.kpts0[None], axis=2)
-    nearest = away.argmin(1)
-    moved = pair.points0 + (matches.kpts1 - matches.kpts0)[nearest]
-    return moved, away.min(1) <= NEAR_PX
+    moved = pair.points0 + (matches.kpts1 - matches.kpts0)[away.argmin(1)]
+    return moved, (away.min(1) <= NEAR_PX).astype(np.float64)
 
 
-METHODS: dict[str, Method] = {"point decoder": by_decoder, "nearest match": by_nearest_match}
+METHODS: dict[str, Callable[[Predictor, KnownPoints], Answer]] = {
+    "point decoder": by_decoder,
+    "nearest match": by_nearest_match,
+}
+THRESHOLDS = (0.5, 0.0)  # confidence from which an answer counts; 0 takes every answer
 
 
-def score(name: str, predictor: Predictor, pairs: Sequence[KnownPoints], method: str) -> PointScore:
-    """Accuracy of a method on pairs; their points are pooled."""
-    right: list[np.ndarray] = []
-    distances, said = [], []
-    for pair in pairs:
-        places, visible = METHODS[method](predictor, pair)
-        away = np.linalg.norm(places - pair.points1, axis=1)
-        away = np.where(visible & np.isfinite(away), away, np.inf)
+def scores(name: str, predictor: Predictor, pairs: Sequence[KnownPoints]) -> Iterator[PointScore]:
+    """Accuracy of each method and threshold on the pooled points of some pairs."""
+    for method, ask in METHODS.items():
+        answers = [ask(predictor, pair) for pair in pairs]
+        for threshold in THRESHOLDS:
+            yield _score(name, method, threshold, pairs, answers)
+
+
+def _score(
+    name: str,
+    method: str,
+    threshold: float,
+    pairs: Sequence[KnownPoints],
+    answers: Sequence[Answer],
+) -> PointScore:
+    distances, correct = [], []
+    for pair, (places, confidence) in zip(pairs, answers, strict=True):
+        said = np.isfinite(places).all(1) & (confidence >= threshold)
+        away = np.where(said, np.linalg.norm(places - pair.points1, axis=1), np.inf)
         distances.append(away[pair.visible])
-        right.append((pair.visible & (away <= LIMITS_PX[-1]))[visible])
-        said.append(visible)
-    away, correct = np.concatenate(distances), np.concatenate(right)
-    shares = [float((away <= limit).mean()) if len(away) else float("nan") for limit in LIMITS_PX]
-    precision = float(correct.mean()) if len(correct) else float("nan")
-    return PointScore(name, method, len(pairs), len(away), *shares, precision_5px=precision)
+        correct.append((pair.visible & (away <= LIMITS_PX[-1]))[said])
+    pooled = np.concatenate(distances)
+    one, three, five = (_share(pooled <= limit) for limit in LIMITS_PX)
+    precision = _share(np.concatenate(correct))
+    return PointScore(name, method, threshold, len(pairs), len(pooled), one, three, five, precision)
+
+
+def _share(chosen: np.ndarray) -> float:
+    """How many of (P,) bool are true; NaN of nothing."""
+    return float(chosen.mean()) if len(chosen) else float("nan")
 
 
 def synthetic_pairs(

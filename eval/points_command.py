@@ -66,7 +66,7 @@ def measure(arguments: Arguments) -> "list[PointScore]":
     """
     from data_scripts.atomic import replacing
     from eval.environment import environment
-    from eval.points import METHODS, score
+    from eval.points import scores
     from matching.predictor import load_predictor
 
     if min(arguments.pairs, arguments.points, arguments.side) < 1:
@@ -75,17 +75,17 @@ def measure(arguments: Arguments) -> "list[PointScore]":
     sets = list(_sets(arguments))
     if not sets:
         raise ValueError(f"wanted --photos, or pairs below {arguments.data}, got neither")
-    scores = [score(name, predictor, pairs, method) for name, pairs in sets for method in METHODS]
+    rows = [row for name, pairs in sets for row in scores(name, predictor, pairs)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     known = {"settings": {name: str(value) for name, value in vars(arguments).items()}}
     known |= {"environment": environment()}
     for name, text in (
-        ("points.json", json.dumps(known | {"rows": [asdict(row) for row in scores]}, indent=1)),
-        ("points.md", markdown(scores)),
+        ("points.json", json.dumps(known | {"rows": [asdict(row) for row in rows]}, indent=1)),
+        ("points.md", markdown(rows)),
     ):
         with replacing(arguments.out / name) as temporary:
             temporary.write_text(text)
-    return scores
+    return rows
 
 
 def _sets(arguments: Arguments) -> "Iterator[tuple[str, list[KnownPoints]]]":
@@ -114,6 +114,7 @@ def _sets(arguments: Arguments) -> "Iterator[tuple[str, list[KnownPoints]]]":
 HEADINGS = (
     "set",
     "method",
+    "from confidence",
     "pairs",
     "points",
     "1 px",
@@ -128,6 +129,7 @@ def _cells(row: "PointScore") -> list[str]:
     return [
         row.name,
         row.method,
+        f"{row.threshold:g}",
         str(row.pairs),
         str(row.points),
         *(f"{100 * share:.1f} %" for share in shares),

@@ -66,10 +66,8 @@ def find_points(
     confidence[asked] = found.confidence[0].float().cpu().numpy()
     inside = usable(points1, image1)
     # An answer outside the image or under its mask is no answer, however sure the network is.
-    confidence = np.where(inside, confidence, np.minimum(confidence, 1 - VISIBLE)).astype(
-        np.float32
-    )
-    visible = inside & (confidence >= VISIBLE)
+    confidence = np.where(inside, confidence, 0).astype(np.float32)
+    visible = inside & (confidence >= min_confidence)
     points1[~visible] = np.nan
     return PointMatches(points1.astype(np.float32), confidence, visible)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.pairs import HomographyTruth, ImagePair
-from eval.points import KnownPoints, disparity_points, homography_points, score
+from eval.points import KnownPoints, disparity_points, homography_points, scores
 from eval.points_command import main
 from eval.stereo_pairs import StereoPair, StereoTruth
 from matching.matches import Matches
@@ -19,10 +19,11 @@ PAIR = KnownPoints(
 class Known:
     """Answers 0.5, 2 and 9 px off, and one for a point that is not visible."""
 
-    def match_points(self, _image0, _image1, points):
+    def match_points(self, _image0, _image1, points, *, min_confidence):
+        assert min_confidence == 0
         moved = points + np.array([5, 0]) + np.array([[0.5, 0], [0, 2], [9, 0], [0, 0]])
         seen = np.array([True, True, True, True])
-        return PointMatches(moved, np.ones(4, np.float32), seen)
+        return PointMatches(moved, np.array([0.9, 0.3, 0.8, 0.9], np.float32), seen)
 
     def match(self, _image0, _image1):
         kpts0 = np.array([[12.0, 10], [42, 14]])
@@ -30,17 +31,21 @@ class Known:
 
 
 def test_every_visible_point_counts_and_precision_counts_what_is_said():
-    found = score("set", Known(), [PAIR, PAIR], "point decoder")
-    assert (found.pairs, found.points) == (2, 6)
-    assert found.within_1px == pytest.approx(1 / 3)
-    assert found.within_3px == found.within_5px == pytest.approx(2 / 3)
-    assert found.precision_5px == pytest.approx(2 / 4)
+    sure, every, *_ = scores("set", Known(), [PAIR, PAIR])
+    assert (sure.method, sure.threshold, sure.pairs, sure.points) == ("point decoder", 0.5, 2, 6)
+    assert sure.within_1px == sure.within_5px == pytest.approx(1 / 3)
+    assert sure.precision_5px == pytest.approx(1 / 3)
+    assert every.threshold == 0
+    assert every.within_3px == pytest.approx(2 / 3)
+    assert every.precision_5px == pytest.approx(2 / 4)
 
 
 def test_the_nearest_match_speaks_for_points_within_16_px():
-    found = score("set", Known(), [PAIR], "nearest match")
-    assert found.within_1px == pytest.approx(2 / 3)  # the third is 30 px from any match
-    assert found.precision_5px == 1
+    *_, near, every = scores("set", Known(), [PAIR])
+    assert near.within_1px == pytest.approx(2 / 3)  # the third is 30 px from any match
+    assert near.precision_5px == 1
+    assert every.within_1px == 1
+    assert every.precision_5px == pytest.approx(3 / 4)
 
 
 def test_a_homography_says_where_points_are_and_which_are_inside(tmp_path):
@@ -90,6 +95,10 @@ def test_the_shipped_decoder_beats_a_coin_on_real_pairs(tmp_path):
     words = ["--data", str(shared("data")), "--out", str(tmp_path), "--points", "60"]
     assert main(words) == 0
     rows = json.loads((tmp_path / "points.json").read_text())["rows"]
-    shares = {r["name"]: r["within_5px"] for r in rows if r["method"] == "point decoder"}
+    shares = {
+        r["name"]: r["within_5px"]
+        for r in rows
+        if r["method"] == "point decoder" and r["threshold"]
+    }
     assert shares["oxford bikes"] > 0.8
     assert shares["Motorcycle"] > 0.7

@@ -116,6 +116,20 @@ def test_points_under_a_mask_and_answers_under_one_are_not_visible(files):
     assert np.isnan(nothing.points1).all()
 
 
+def test_less_certain_answers_are_given_when_asked_for(files):
+    predictor = load_predictor("matcher.safetensors", point_weights="points.safetensors")
+    head = predictor._point_matcher().decoder.visible[-1]
+    with torch.no_grad():
+        head.bias.fill_(-2.0)
+        head.weight.zero_()
+    assert not predictor.match_points(SCENE, SCENE, [[50, 40]]).visible.any()
+    found = predictor.match_points(SCENE, SCENE, [[50, 40]], min_confidence=0.1)
+    assert found.visible.all()
+    assert found.confidence == pytest.approx([1 / (1 + np.exp(2))])
+    with pytest.raises(ValueError, match="min_confidence must be"):
+        predictor.match_points(SCENE, SCENE, [[50, 40]], min_confidence=2)
+
+
 def test_large_images_are_shrunk_and_points_come_back_in_their_pixels(files):
     small = load_predictor("matcher.safetensors", point_weights="points.safetensors", long_side=48)
     found = small.match_points(SCENE, SCENE, [[0, 0], [99, 71], [50, 40]])
