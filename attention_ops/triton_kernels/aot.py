@@ -18,6 +18,7 @@ from typing import Any
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.errors import TritonError
 
 from attention_ops.triton_kernels import (
     chosen_bits,
@@ -35,6 +36,8 @@ ELEMENTS |= {"grad_query", "grad_key", "grad_value"}
 TYPES = {"parent_index": "*i32", "index": "*i32", "scratch": "*i32", "bits": "*i32"}
 TYPES |= {"before": "*i32", "entry": "*i64", "first": "*i64", "key_mask": "*u8", "scale": "fp32"}
 TYPES |= dict.fromkeys(["P", "R", "M", "L", "S", "rows", "words"], "i32")  # the others: *fp32
+TOOLS = ("cuobjdump", "nvdisasm")
+_TOOL_FOLDER = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
 
 
@@ -138,8 +141,7 @@ def usage(compiled: Any) -> Usage:
 
 
 def _tool(name: str, option: str, path: Path) -> str:
-    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    command = [str(folder / name), option, str(path)]
+    command = [str(_TOOL_FOLDER / name), option, str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -150,6 +152,11 @@ def main(argv: Sequence[str] | None = None, write: Callable[[str], object] = pri
     parser.add_argument("--dtype", nargs="+", default=list(DTYPES), choices=list(DTYPES))
     parser.add_argument("--only", default="", help="kernels whose label contains this")
     args = parser.parse_args(argv)
+    missing = [name for name in TOOLS if not (_TOOL_FOLDER / name).exists()]
+    if missing:
+        wanted = f"needs {' and '.join(missing)} in {_TOOL_FOLDER}: install Triton's Linux wheel"
+        sys.stderr.write(f"{parser.prog}: {wanted}\n")
+        return 2
     write(
         f"| kernel (Triton {triton.__version__}) | dtype | sm | warps | regs | spill B | smem B | instr |"
     )
@@ -162,7 +169,7 @@ def main(argv: Sequence[str] | None = None, write: Callable[[str], object] = pri
             for arch in args.arch:
                 try:
                     took = usage(compile_case(case, dtype, arch))
-                except (triton.CompilationError, RuntimeError) as error:
+                except (TritonError, RuntimeError) as error:
                     failed = 1
                     write(f"| {case.name} | {dtype} | {arch} | failed: {str(error)[:200]!r} |")
                     continue

@@ -80,12 +80,12 @@ def bound_candidates(
 ):  # fmt: skip
     """Raises `low` until at most BS candidates reach it, but always TOPK of those that there are.
 
-    Returns low (BL,) and how many candidates of that very rank are wanted: fewer than there are
-    only where `low` is the rank of the last selected.
+    A row with high <= low is left as it is. Returns low (BL,) and how many candidates of that very
+    rank are wanted: fewer than there are only where it is the rank of the last selected.
     """
     beyond = tl.zeros_like(low)  # candidates at `high`
     wanted = tl.full(low.shape, BS, tl.int32)
-    is_open = 1
+    is_open = tl.where(S > BS, 1, 0)
     while is_open > 0:
         middle = (low >> 1) + (high >> 1) + (low & high & 1)
         at_low, at_middle = count_at(
@@ -198,7 +198,7 @@ def coarse_forward(
     if TOPK > 0:
         origin = finite(log_total)
         low = tl.maximum(kth_largest(ranks(best, origin, A), TOPK, TOPKP), NOTHING + 1)
-        high = tl.max(ranks(best, origin, A), 1) + 1
+        high = tl.where(here, tl.max(ranks(best, origin, A), 1) + 1, low)
         low, wanted = bound_candidates(
             low, high, queries, key, key_mask, origin, scale, S, A, D, DP, BS, TOPK
         )

@@ -58,8 +58,7 @@ def coarse_blocks(L: int, channels: int, topk: int, slabs: int, element_size: in
     """
     queries = 32 if slabs * L >= MANY_QUERIES else 16
     keys = padded(topk, COARSE_KEYS)
-    work = queries * keys * max(channels, 32) * element_size
-    return Blocks(queries, keys, 4 if work > 1 << 17 else 2)
+    return Blocks(queries, keys, 8 if keys * channels * element_size > 1 << 14 else 4)
 
 
 def coarse_backward_blocks(channels: int, element_size: int) -> Blocks:

@@ -11,7 +11,6 @@ import triton
 import triton.language as tl
 
 NOTHING: tl.constexpr = tl.constexpr(-2139095041)  # the rank of -inf: not a candidate
-LEAST: tl.constexpr = tl.constexpr(-2147483648)
 
 
 @triton.jit
@@ -29,12 +28,12 @@ def value_of(rank):
 
 @triton.jit
 def kth_largest(rank, K: tl.constexpr, KP: tl.constexpr):
-    """The K-th largest of each row, rank (R, N) int32 -> (R,); LEAST for K >= N.
+    """The K-th largest of each row, rank (R, N) int32 -> (R,); the smallest for K >= N.
 
     KP is K padded to a power of two.
     """
     if rank.shape[1] <= K:
-        kth = tl.full([rank.shape[0]], LEAST, tl.int32)
+        kth = tl.min(rank, 1)
     else:
         top = tl.topk(rank, KP)  # (R, KP), largest first
         if K == KP:
