@@ -169,7 +169,7 @@ class Matcher(nn.Module):
         if self.log_scale is not None:
             return F.normalize(tokens, dim=-1), self.log_scale.exp()
         temperature = 1.0 if self.dustbin is not None else self.temperature
-        return tokens, tokens.new_tensor(1 / (tokens.shape[-1] * temperature))
+        return tokens, tokens.new_full((), 1 / (tokens.shape[-1] * temperature))
 
     def match_features(self, features0: Features, features1: Features) -> MatchBatch:
         """Matches between extracted features; the (L, S) score matrix is never built."""

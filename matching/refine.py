@@ -146,8 +146,8 @@ class PatchRefiner(nn.Module):
     def _sample(self, fine: Tensor, pair: Tensor, corner: Tensor) -> Tensor:
         """Bilinear patch (N, PATCH * PATCH, D) round the moved middle of each coarse cell."""
         H, W = fine.shape[1:3]
-        limit = torch.tensor([W - PATCH - 2, H - PATCH - 2], device=fine.device)
-        start = (corner + (4 - PATCH) // 2 + MARGIN).clamp_min(0).minimum(limit.to(corner.dtype))
+        x, y = (corner + (4 - PATCH) // 2 + MARGIN).unbind(1)
+        start = torch.stack([x.clamp(0, W - PATCH - 2), y.clamp(0, H - PATCH - 2)], 1)
         base = start.floor()
         steps = torch.arange(PATCH + 1, device=fine.device)
         rows = base[:, 1, None, None].long() + steps[:, None]

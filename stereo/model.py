@@ -157,7 +157,8 @@ def without_weak(disp: Tensor, mass: Tensor) -> Tensor:
 
 def standardised(image: Tensor) -> Tensor:
     """Grey (B, 1, H, W) with mean 0 and deviation 1 of an RGB image (B, 3, H, W)."""
-    weights = image.new_tensor(GREY)[:, None, None]
+    # filled where they are used: a tensor of numbers would be copied to a GPU, which waits
+    weights = torch.stack([image.new_full((1, 1), share) for share in GREY])
     grey = (image * weights).sum(1, keepdim=True)
     deviation, mean = torch.std_mean(grey, (1, 2, 3), correction=0, keepdim=True)
     return (grey - mean) / (deviation + DEVIATION_FLOOR)

@@ -145,6 +145,6 @@ class SttrNetwork(nn.Module):
 
 def normalised(images: Tensor) -> Tensor:
     """RGB images (B, 3, H, W) in [0, 1], with ImageNet's mean and deviation taken out."""
-    mean = images.new_tensor(IMAGE_MEAN)[:, None, None]
-    deviation = images.new_tensor(IMAGE_DEVIATION)[:, None, None]
+    mean = torch.stack([images.new_full((1, 1), level) for level in IMAGE_MEAN])
+    deviation = torch.stack([images.new_full((1, 1), width) for width in IMAGE_DEVIATION])
     return (images - mean) / deviation

@@ -138,3 +138,17 @@ def test_peak_memory_is_far_below_that_of_the_matrix(generator):
     held = torch.tensor([event.nbytes() for event in sorted(events, key=lambda e: e.start_ns())])
     assert len(held) > 100
     assert int(held.cumsum(0).max()) < 4096 * 4096 * 4 / 5
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("tile", [None, (64, 128)])
+def test_on_a_gpu_equals_the_dense_version_and_the_cpu(generator, tile):
+    tokens, masks = random_tokens(generator, 700, 431), random_masks(generator, 700, 431)
+    want = match_streaming(*tokens, 0.7, *masks, tile=tile)
+    there = [x.cuda() for x in (*tokens, *masks)]
+    found = match_streaming(*there[:2], 0.7, *there[2:], tile=tile)
+    assert same(found, match_dense(*there[:2], 0.7, *there[2:], tile=tile))
+    cells, confidence = (x.cpu() for x in by_cell(found))
+    assert torch.equal(cells, by_cell(want)[0])
+    torch.testing.assert_close(confidence, by_cell(want)[1])
