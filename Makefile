@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | bench | clean. The first run makes .venv; later ones start at once.
+# make demo | test | lint | docs | bench | bench-gpu | clean. The first run makes .venv; later ones start at once.
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
@@ -6,7 +6,7 @@ INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt \
 	attention_ops/build.py attention_ops/cuda_build.py \
 	$(shell find attention_ops/csrc -type f)
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs bench bench-gpu clean
 
 demo: $(VENV)/.installed-demo
 	$(PY) -m eval.demo --out out
@@ -29,6 +29,10 @@ bench: $(VENV)/.installed-demo
 	$(PY) -m attention_ops bench
 	$(PY) -m attention_ops bench-rows
 	$(PY) -m stereo bench
+
+# Ten minutes on a CUDA device; stopped or out of time, it goes on where it was.
+bench-gpu: $(VENV)/.installed-demo
+	$(PY) -m eval.bench_gpu
 
 clean:
 	rm -rf out build site *.egg-info
