@@ -134,8 +134,8 @@ def traced(
     inputs: list[Tensor] = [torch.rand(pairs, 1, *size) for size in sizes]
     if masks:
         inputs += [torch.ones(pairs, *size, dtype=torch.bool) for size in sizes]
-    count = torch.export.Dim("batch", min=1)
-    shapes = None if batch else tuple({0: count} for _ in inputs)
+    # The tracer finds the largest number itself: tensors have a limit of elements.
+    shapes = None if batch else tuple({0: torch.export.Dim.DYNAMIC} for _ in inputs)
     with gather_only(), torch.no_grad():
         return torch.export.export(network, tuple(inputs), dynamic_shapes=shapes)
 

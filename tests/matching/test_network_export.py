@@ -6,6 +6,7 @@ import torch
 
 from data_scripts.exported_file import NOTES
 from matching import __main__ as command
+from matching.exported_network import FixedCountMatcher
 from matching.network_export import NetworkCommand, parse_size, traced
 from matching.predictor import load_predictor
 from tests.matching.test_exported_network import images, network
@@ -41,6 +42,31 @@ def as_matches(answer):
 
 
 @pytest.mark.slow
+def test_onnxruntime_gives_the_matches_of_the_network(tmp_path, monkeypatch, generator):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    matcher = network()
+    monkeypatch.setattr("matching.checkpoint.load_checkpoint", lambda _: (matcher, None, {}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
+    words = ["--onnx", "m.onnx", "--size", "64x96", "--weights", "w.safetensors"]
+    assert command.main(["export", *words]) == 0
+    pair = images(generator, batch=1)
+    with torch.no_grad():
+        want = as_matches(FixedCountMatcher(matcher, 96)(*pair))
+    given = {f"image{n}": image.numpy() for n, image in enumerate(pair)}
+    network_file = session("m.onnx")
+    assert len(want) > 10
+    np.testing.assert_allclose(as_matches(network_file.run(None, given)), want, atol=1e-4, rtol=0)
+    notes = network_file.get_modelmeta().custom_metadata_map
+    assert notes["image0"] == "(B, 1, 64, 96) float32 grey in [0, 1]"
+    assert "pixels of image0" in notes["keypoints0"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
     pytest.importorskip("onnx")
@@ -55,10 +81,6 @@ def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
     got = as_matches(network_file.run(None, dict(zip(("image0", "image1"), tensors, strict=True))))
     assert len(rows) > 100
     np.testing.assert_allclose(got, rows[np.lexsort(rows[:, :2].T)], atol=1e-4, rtol=0)
-    notes = network_file.get_modelmeta().custom_metadata_map
-    assert notes["weights"] == "small"
-    assert notes["image0"] == f"(B, 1, {size[0]}, {size[1]}) float32 grey in [0, 1]"
-    assert "pixels of image0" in notes["keypoints0"]
 
 
 @pytest.mark.slow
