@@ -20,7 +20,7 @@ import numpy as np
 from data_scripts import schema
 from data_scripts.image_files import decode_image
 from data_scripts.table_rows import TableRows
-from data_scripts.untrusted import read_h5_array, told_as
+from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 
 OPEN_SHARDS = 16  # files of records kept open
 
@@ -323,7 +323,7 @@ def open_h5(path: Path) -> h5py.File:
             "python -m data_scripts COMMAND --out FILE"
         )
     try:
-        return h5py.File(path)
+        return open_untrusted_h5(path)
     except OSError as error:
         raise ValueError(
             f"{path}: wanted an HDF5 file, got {error}; convert the set again"

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_scripts.atomic import replacing, writable
 from data_scripts.image_files import MAX_PIXELS, read_image
-from data_scripts.untrusted import read_h5_array, told_as
+from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 
 KITTI_SCALE = 256  # stored values per pixel of disparity
 KITTI_LARGEST = (2**16 - 1) / KITTI_SCALE  # px
@@ -200,10 +200,9 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_h5(path: Path) -> np.ndarray:
-    import h5py
 
     _read_bytes(path)
-    with told_as(path, "HDF5 with a map `disparity`"), h5py.File(path) as file:
+    with told_as(path, "HDF5 with a map `disparity`"), open_untrusted_h5(path) as file:
         values = read_h5_array(file["disparity"], path)
     return _known_map(values, path)
 

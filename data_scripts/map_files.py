@@ -7,14 +7,13 @@ pixel is. `READERS` names the formats.
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from data_scripts import schema
 from data_scripts.disparity_files import read_pfm
 from data_scripts.image_files import read_image
 from data_scripts.plan import MapSource
-from data_scripts.untrusted import read_h5_array, told_as
+from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 
 INTEGERS = (np.uint8, np.uint16)
 
@@ -57,7 +56,7 @@ def _h5_depth(source: MapSource) -> np.ndarray:
     path = Path(source.paths[0])
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such depth file; check the path")
-    with told_as(path, "HDF5 with a map `depth`"), h5py.File(path) as file:
+    with told_as(path, "HDF5 with a map `depth`"), open_untrusted_h5(path) as file:
         values = read_h5_array(file["depth"], path).astype(np.float32)
     if values.ndim != 2:
         raise ValueError(f"{path}: wanted a depth (H, W), got {values.shape}")

@@ -21,7 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from data_scripts.untrusted import read_h5_array, told_as
+from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 from matching.matches import Matches
 from stereo.disparity import Disparity
 
@@ -53,7 +53,7 @@ class RecordedFile:
             return as_disparity((found["disparity"], found.get("occlusion")), str(self.path))
 
     def _arrays(self, name: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-        with h5py.File(self.path) as file:
+        with open_untrusted_h5(self.path) as file:
             group = self._group(file, name, keys)
             return {key: read_h5_array(group[key], self.path) for key in group}
 

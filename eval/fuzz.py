@@ -130,6 +130,7 @@ class Worker:
 
     def __init__(self, folder: Path, seed: int, limits: Limits, keep: Path) -> None:
         self.number: int | None = None
+        self._started = False
         self._settings = folder, seed, limits, keep
         self._start()
 
@@ -159,8 +160,8 @@ class Worker:
 
     def stop(self) -> None:
         """Ends the process."""
-        self._process.kill()
-        self._process.join()
+        self.process.kill()
+        self.process.join()
         self.pipe.close()
 
     def _ask(self) -> None:
@@ -172,8 +173,8 @@ class Worker:
         if not self._started:
             raise RuntimeError(f"a fuzzing process did not start: {what}, {limit:g} s")
         assert self.number is not None
-        self._process.join(1.0)
-        code = self._process.exitcode
+        self.process.join(1.0)
+        code = self.process.exitcode
         self.stop()
         self._start()
         return Outcome(self.number, what if code is None else f"{what} (exit code {code})")
@@ -181,8 +182,8 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, *self._settings), daemon=True)
-        self._process.start()
+        self.process = context.Process(target=work, args=(theirs, *self._settings), daemon=True)
+        self.process.start()
         theirs.close()
         self._started = False
         self._since = time.monotonic()

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from data_scripts.atomic import replacing
-from data_scripts.untrusted import read_h5_array, told_as
+from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 
 COMPRESS_FROM = 10_000  # values; smaller arrays gain nothing
 
@@ -135,7 +135,7 @@ def read_record(group: h5py.Group, kind: type[Record]) -> Record:
 
 def read_predictions(path: Path, kind: type[Record]) -> Iterator[tuple[str, Record]]:
     """Name and prediction of each pair in the file at `path`, in order, one in memory at a time."""
-    with told_as(path, "a file of predictions"), h5py.File(path) as file:
+    with told_as(path, "a file of predictions"), open_untrusted_h5(path) as file:
         count = len(file)
     for number in range(count):
         yield read_prediction(path, number, kind)
@@ -143,6 +143,6 @@ def read_predictions(path: Path, kind: type[Record]) -> Iterator[tuple[str, Reco
 
 def read_prediction(path: Path, number: int, kind: type[Record]) -> tuple[str, Record]:
     """Name and prediction of the pair of that number."""
-    with told_as(path, "a file of predictions"), h5py.File(path) as file:
+    with told_as(path, "a file of predictions"), open_untrusted_h5(path) as file:
         group = file[str(number)]
         return str(group.attrs["name"]), read_record(group, kind)

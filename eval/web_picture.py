@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 import tyro
 
 SWITCHES = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
@@ -46,6 +45,7 @@ def make_picture(arguments: Arguments) -> str:
     from playwright.sync_api import sync_playwright
 
     from data_scripts.atomic import replacing, writable
+    from data_scripts.image_files import decode_image
     from eval.web_command import DemoCommand, serving
 
     path = writable(arguments.out, (".jpg",))
@@ -70,7 +70,7 @@ def make_picture(arguments: Arguments) -> str:
         page.wait_for_timeout(3000)  # pictures fade in
         shot = page.screenshot(full_page=True)
         browser.close()
-    image = cv2.imdecode(np.frombuffer(shot, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.cvtColor(decode_image(shot, "screenshot"), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, arguments.quality])
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

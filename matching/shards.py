@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from data_scripts.atomic import replacing
-from data_scripts.untrusted import read_h5_array, told_as
+from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 from matching.matches import Matches
 
 WORDS = ("image0", "image1", "error0", "error1", "error")
@@ -94,7 +94,7 @@ def read_shard(path: Path) -> list[PairResult]:
         ValueError: no whole shard; the message names the file.
     """
     with told_as(path, "a whole shard of matches (delete a broken one and run the batch again)"):
-        with h5py.File(path) as file:
+        with open_untrusted_h5(path) as file:
             data = {name: read_h5_array(file[name], path) for name in (*WORDS, *NUMBERS)}
         words = {name: [word.decode("utf-8") for word in data[name]] for name in WORDS}
         _check(data, len(words["image0"]))

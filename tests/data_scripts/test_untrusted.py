@@ -8,7 +8,9 @@ import pytest
 from data_scripts.untrusted import (
     ALWAYS_FINE,
     MOST_PACKED,
+    check_heaps,
     check_size,
+    open_untrusted_h5,
     read_h5_array,
     read_npy,
     read_npz,
@@ -94,3 +96,22 @@ def test_what_is_told_well_already_goes_through():
         raise ValueError("some/file: no good")
     with pytest.raises(FileNotFoundError), told_as("some/file", "a map"):
         raise FileNotFoundError("some/file")
+
+
+def test_a_heap_without_an_end_is_refused_before_the_library_walks_it(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["name"] = "a text of variable length"
+    with open_untrusted_h5(path) as file:
+        assert file.attrs["name"] == "a text of variable length"
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL")
+    free = data.index(b"\0" * 8, heap + 24)  # the object after the text: free space and its size
+    number = next(
+        place
+        for place in range(heap + 16 + 16 + 32, free + 64, 8)
+        if data[place : place + 8] == b"\0" * 8
+    )
+    data[number + 8 : number + 16] = b"\0" * 8
+    with pytest.raises(ValueError, match="heap without an end"):
+        check_heaps(bytes(data), "a.h5")
