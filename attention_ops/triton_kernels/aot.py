@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +173,7 @@ def main(argv: Sequence[str] | None = None, write: Callable[[str], object] = pri
                     failed = 1
                     write(f"| {case.name} | {dtype} | {arch} | failed: {str(error)[:200]!r} |")
                     continue
-                numbers = (case.settings["num_warps"], took.registers, took.spill_bytes)
-                numbers += (took.shared_bytes, took.instructions)
+                numbers = [case.settings["num_warps"], *astuple(took)]
                 write(" | ".join([f"| {case.name} | {dtype} | {arch}", *map(str, numbers)]) + " |")
     return failed
 

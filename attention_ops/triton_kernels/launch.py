@@ -63,4 +63,4 @@ def coarse_blocks(L: int, channels: int, topk: int, slabs: int, element_size: in
 
 def coarse_backward_blocks(channels: int, element_size: int) -> Blocks:
     """Tile of the coarse backward: the side that a program owns, and the side it walks."""
-    return Blocks(BACKWARD_SIDE, BACKWARD_SIDE, 4 if channels * element_size <= 128 else 8)
+    return Blocks(BACKWARD_SIDE, BACKWARD_SIDE, 4 if channels * element_size <= 64 else 8)
