@@ -126,6 +126,8 @@ def test_every_option_of_a_command_is_in_its_help(line, monkeypatch):
         while "=" in words[0]:  # a variable of the environment
             words = words[1:]
         assert words[0] in {"make", *OTHER_PROGRAMS}, f"what is {line}?"
+        if words[0] == "make":
+            assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     if found is None:
         return
     module, rest = found
