@@ -2,9 +2,9 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,9 @@ class BatchCommand:
         disk_gb: Gibibytes of features kept below --out while the run lasts, where memory has no room.
         device: cpu, cuda or cuda:N.
         dtype: Number format of the network; auto takes bfloat16 where the processor has it.
+        engine: local, or ray: the pairs are matched by a Ray cluster, that of RAY_ADDRESS or one on this
+            machine alone, to the same files; wants the extra quadview[ray].
+        actors: With ray, processes that match; None: one for each device.
         match: Which matches to look for and to keep.
     """
 
@@ -62,6 +65,8 @@ class BatchCommand:
     disk_gb: float = 50.0
     device: str = "cpu"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    actors: int | None = None
     match: tyro.conf.OmitArgPrefixes[MatchOptions] = field(default_factory=MatchOptions)
 
     def __post_init__(self) -> None:
@@ -72,7 +77,7 @@ class BatchCommand:
                 "wanted one of --pairs FILE, --exhaustive, --sequential N and --retrieve K, got "
                 f"{sum(chosen) or 'none'}"
             )
-        for name in ("sequential", "retrieve", "shard_pairs", "batch_size"):
+        for name in ("sequential", "retrieve", "shard_pairs", "batch_size", "actors"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
@@ -154,7 +159,7 @@ def _match(command: BatchCommand, known: "PairList") -> str:
         batch = Run(command.out, known, command.shard_pairs)
         if command.retry:
             forget_failures(batch)
-        _match_all(command, batch, predictor, store)
+        extracted = _match_all(command, batch, predictor, store)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_stopped(command.out, bad_images)) from None
     summary = finish(batch, bad_images)
@@ -163,19 +168,42 @@ def _match(command: BatchCommand, known: "PairList") -> str:
             f"{summary.pairs} pairs of {summary.images} images: {summary.pairs_with_matches} with "
             f"{summary.matches} matches, {summary.pairs_without_matches} without, "
             f"{summary.pairs_failed} failed; {summary.images_failed} images could not be read",
-            f"features of {store.extracted} images made; everything is in {command.out}, checked",
+            f"features of {extracted} images made; everything is in {command.out}, checked",
         ]
     )
 
 
 def _match_all(
     command: BatchCommand, batch: "Run", predictor: "MatchPredictor", store: "FeatureStore"
-) -> None:
+) -> int:
+    """Makes all shards; how many times the network ran on an image."""
     from matching.batch_run import match_missing
 
     before = len(batch.pairs) - sum(len(batch.numbers(shard)) for shard in batch.missing())
     with _bar(len(batch.pairs), before, "pair") as bar:
+        if command.engine == "ray":
+            return store.extracted + _match_by_ray(command, batch, bar.update)
         match_missing(batch, predictor, store, command.match, command.batch_size, bar.update)
+    return store.extracted
+
+
+def _match_by_ray(command: BatchCommand, batch: "Run", done: Callable[[int], object]) -> int:
+    from matching import batch_ray
+    from matching.feature_store import StoreLimits
+    from matching.predictor import weights_path
+
+    work = batch_ray.Work(
+        run=replace(batch, out=command.out.resolve()),  # actors have another working directory
+        images=command.images.resolve(),
+        weights=str(weights_path(command.weights).resolve()),
+        device=command.device,
+        dtype=command.dtype,
+        long_side=command.long_side,
+        limits=StoreLimits(command.memory_gb, command.disk_gb),
+        options=command.match,
+        batch_size=command.batch_size,
+    )
+    return batch_ray.match_missing(work, command.actors, done)
 
 
 def _stopped(out: Path, bad_images: dict[str, str]) -> str:

@@ -169,12 +169,26 @@ def match_missing(
     Pairs run together only with pairs of their own shard, so an interruption changes no batch.
     """
     for shard in run.missing():
-        results = []
-        for result in _match_shard(run, shard, predictor, store, options, batch_size):
-            results.append(result)
+        match_shard(run, shard, predictor, store, options, batch_size, done)
+
+
+def match_shard(
+    run: Run,
+    shard: int,
+    predictor: MatchPredictor,
+    store: FeatureStore,
+    options: MatchOptions,
+    batch_size: int | None,
+    done: Callable[[int], None] | None = None,
+) -> None:
+    """Makes one shard, whether it is there or not; arguments as `match_missing`."""
+    results = []
+    for result in _match_shard(run, shard, predictor, store, options, batch_size):
+        results.append(result)
+        if done is not None:
             done(1)
-        results.sort(key=lambda numbered: numbered[0])
-        write_shard(shard_path(run.out, shard), [result for _, result in results])
+    results.sort(key=lambda numbered: numbered[0])
+    write_shard(shard_path(run.out, shard), [result for _, result in results])
 
 
 def _match_shard(

@@ -1,0 +1,104 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from matching import __main__ as command
+from matching.shards import read_shard
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Six overlapping images of two sizes, the last of which is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
+    scene = cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)
+    for n in range(5):
+        H, W = ((96, 128), (112, 96))[n % 2]
+        cv2.imwrite(f"images/{n}.png", scene[8 * n : 8 * n + H, 16 * n : 16 * n + W])
+    (tmp_path / "images/5.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+def words(out, *more):
+    fixed = ["--images", "images", "--exhaustive", "--shard-pairs", "2", "--dtype", "float32"]
+    return ["batch", *fixed, "--out", out, *more]
+
+
+def rows(result):
+    """Key point of image 0 -> key point of image 1 and confidence, of one pair."""
+    found = result.matches
+    ends = np.column_stack([found.kpts1, found.confidence])
+    return {tuple(kpt): end for kpt, end in zip(found.kpts0.tolist(), ends, strict=True)}
+
+
+def assert_same_results(out, wanted):
+    """The same pairs in the same shards, with the same matches but for rounding.
+
+    In another process a matrix product may round differently, as memory lies differently there.
+    """
+    files = sorted(path.name for path in (out / "shards").iterdir())
+    assert files == sorted(path.name for path in (wanted / "shards").iterdir())
+    for file in files:
+        pairs = read_shard(out / "shards" / file), read_shard(wanted / "shards" / file)
+        for got, want in zip(*pairs, strict=True):
+            assert replace(got, matches=None) == replace(want, matches=None)
+            ours, theirs = rows(got), rows(want)
+            common = ours.keys() & theirs.keys()
+            assert len(common) >= 0.99 * max(len(ours), len(theirs))
+            apart = [np.abs(ours[kpt] - theirs[kpt]).max() for kpt in common]
+            assert max(apart, default=0) < 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("ray") is None or find_spec("pyarrow") is None, reason="needs quadview[ray]"
+)
+def test_a_cluster_whose_actors_die_leaves_the_shards_of_a_local_run(folder):
+    assert torch.get_num_threads() == 1
+    assert command.main(words("local")) == 0
+    (folder / "graves").mkdir()
+    script = ROOT / "tests/matching/ray_kills.py"
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, str(script), "graves", *words("ray", "--engine", "ray", "--actors", "2")],
+        capture_output=True, text=True, check=False, timeout=500,
+        env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (folder / "graves").iterdir()) == ["after", "before"]
+    assert_same_results(folder / "ray", folder / "local")
+    for name in ("plan.json", "failures.csv"):
+        assert (folder / "ray" / name).read_bytes() == (folder / "local" / name).read_bytes()
+    assert not (folder / "ray/features").exists()
+    summary = json.loads((folder / "ray/summary.json").read_text())
+    assert (summary["pairs"], summary["pairs_failed"], summary["images_failed"]) == (15, 5, 1)
+    assert summary["matches"] > 100
+
+
+def test_without_ray_the_command_says_what_to_install(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert command.main(words("run", "--engine", "ray")) == 2
+    assert "install it with pip install 'quadview[ray]'" in capsys.readouterr().err
+
+
+def test_a_cluster_needs_an_actor(folder, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(words("run", "--engine", "ray", "--actors", "0"))
+    assert stopped.value.code == 2
+    assert "--actors must be 1 or more" in capsys.readouterr().err
