@@ -31,7 +31,7 @@ class NetworkCommand:
         max_matches: At most so many matches, the best ones.
         masks: Whether the network also takes mask0 and mask1, bool (B, H, W), True = use, so that smaller
             images can be padded.
-        batch: Pairs that run together; 0 leaves the number open.
+        batch: Pairs that run together; 0 leaves the number open, with --torch alone.
         weights: Name of shipped weights, or a checkpoint file.
     """
 
@@ -51,6 +51,10 @@ class NetworkCommand:
             raise ValueError(
                 "--max-matches must be 1 or more and --batch 0 or more, got "
                 f"{self.max_matches} and {self.batch}"
+            )
+        if self.onnx is not None and not self.batch:
+            raise ValueError(
+                "--onnx wants a fixed --batch, 1 or more, got 0; only --torch leaves it open"
             )
         parse_size(self.size)
         if self.size1 is not None:
