@@ -131,7 +131,7 @@ def settings(F: int, D: int, K: int, topk: int, element_size: int) -> dict[str, 
     C = min(CANDIDATES, padded_parents(K, F) * F)
     DP = padded_channels(D)
     constants = {"K": K, "F": F, "Q": Q, "C": C, "D": D, "DP": DP, "TOPK": topk}
-    return constants | {"num_warps": fine_warps(4 * C, DP, element_size), **OPTIONS}
+    return constants | {"num_warps": fine_warps(2 * C, DP, element_size), **OPTIONS}
 
 
 def run(
