@@ -25,7 +25,7 @@ class Arguments:
     """The picture."""
     chromium: Path = Path("/usr/bin/chromium")
     """The browser."""
-    quality: int = 80
+    quality: int = 70
     """Of the JPEG."""
 
 
