@@ -33,27 +33,27 @@ class Arguments:
     """Of the decoders."""
     seeds: tuple[int, ...] = (0, 1)
     """Of the weights at the start; each decoder is trained once for each."""
-    pairs: int = 480
+    pairs: int = 400
     """Pairs to train on."""
-    validation_pairs: int = 48
+    validation_pairs: int = 40
     """Pairs of other photographs to validate on."""
-    side: int = 128
+    side: int = 64
     """Of the images, px, a multiple of 16."""
-    points: int = 256
+    points: int = 128
     """Points of each pair."""
-    channels: int = 96
+    channels: int = 64
     """Of the decoders."""
     layers: int = 3
     """Of the decoders."""
-    steps: int = 2500
+    steps: int = 6000
     """Of each run."""
     validate_every: int = 50
     """Steps between validations."""
     batch: int = 8
     """Pairs of a step."""
-    points_per_step: int = 64
+    points_per_step: int = 48
     """Points of each pair of a step."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Constant after 100 steps of warm-up."""
     weights: str = "small"
     """Matcher whose features the decoders read: a shipped name or a checkpoint."""
