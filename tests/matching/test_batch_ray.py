@@ -77,7 +77,7 @@ def test_a_cluster_whose_actors_die_leaves_the_shards_of_a_local_run(folder):
     }
     done = subprocess.run(
         [sys.executable, str(script), "graves", *words("ray", "--engine", "ray", "--actors", "2")],
-        capture_output=True, text=True, check=False, timeout=500,
+        capture_output=True, text=True, check=False, timeout=900,
         env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
