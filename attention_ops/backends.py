@@ -8,9 +8,12 @@ through Triton and in CUDA C++.
 import importlib
 import math
 import os
+import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -174,9 +177,22 @@ def _missing_on_gpu(name: str) -> str | None:
         error: str | None = _gpu_module(name).LOAD_ERROR
     except ModuleNotFoundError as missing:
         return str(missing)
-    if error is None and not torch.cuda.is_available() and not (name == "triton" and _interprets()):
+    if error is not None or (name == "triton" and _interprets()):
+        return error
+    if not torch.cuda.is_available():
         return f"torch {torch.__version__} sees no CUDA device"
-    return error
+    return _no_launcher() if name == "triton" else None
+
+
+def _no_launcher() -> str | None:
+    """Why Triton cannot build its launcher, a C file that it compiles at the first call, or None."""
+    if os.name != "posix":  # elsewhere Triton brings a compiler
+        return None
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler for its launcher (tried $CC, gcc, clang)"
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
+    header = Path(sysconfig.get_path("include", scheme)) / "Python.h"
+    return None if header.exists() else f"Triton needs {header}: install Python's headers"
 
 
 @cache

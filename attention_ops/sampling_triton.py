@@ -6,7 +6,6 @@ Triton is imported at the first call; LOAD_ERROR says in one line why it is not 
 """
 
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -14,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_ops import triton_backend
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-LOAD_ERROR: str | None = (
-    None if importlib.util.find_spec("triton") else "not installed: pip install triton"
-)
+LOAD_ERROR = triton_backend.LOAD_ERROR
 
 # Rows of D = 32 channels per program: 4 numbers of each corner a thread, enough loads in flight.
 BLOCK_ELEMENTS = 512

@@ -129,6 +129,15 @@ def test_forced_gpu_backend_refuses_what_it_cannot_take_in_one_line(gpu_backends
             )
 
 
+def test_triton_is_refused_where_it_cannot_build_its_launcher(monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(door.shutil, "which", lambda _name: None)
+    assert "Triton needs a C compiler for its launcher" in door._no_launcher()
+    monkeypatch.setenv("CC", "tcc")
+    monkeypatch.setattr(door.sysconfig, "get_path", lambda *_: "/nowhere")
+    assert door._no_launcher() == "Triton needs /nowhere/Python.h: install Python's headers"
+
+
 def test_other_ops_of_a_cuda_tensor_follow_triton_and_its_absence(gpu_backends, monkeypatch):
     assert door.family(on_cuda(1, 2, 3, 4)) == "triton"
     monkeypatch.setattr(door, "_missing_on_gpu", lambda _name: "not here")
