@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,10 @@ from matching.point_model import save_points
 from matching.predictor import load_predictor
 from tests.matching.test_model import TINY
 from tests.matching.tiny_points import TINY_POINTS, tiny_point_matcher
+
+pytestmark = pytest.mark.skipif(
+    "QUADVIEW_BACKEND" in os.environ, reason="the decoder is tested with each backend elsewhere"
+)
 
 SCENE = np.random.default_rng(0).integers(0, 256, (72, 100, 3), dtype=np.uint8)
 WEIGHTS = ["--weights", "matcher.safetensors", "--point-weights", "points.safetensors"]

@@ -1,3 +1,4 @@
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,10 @@ import pytest
 from matching.point_draw import draw_points, draw_tracks
 from matching.point_prediction import PointMatches
 from matching.point_tracks import Frame, frames_of, track
+
+pytestmark = pytest.mark.skipif(
+    "QUADVIEW_BACKEND" in os.environ, reason="the decoder is tested with each backend elsewhere"
+)
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)
 

@@ -1,4 +1,5 @@
 import json
+import os
 
 import cv2
 import numpy as np
@@ -13,6 +14,10 @@ from matching.model import build_matcher
 from matching.point_data import PointBatches, drawn_points, joined
 from matching.point_model import load_points
 from tests.matching.test_model import TINY
+
+pytestmark = pytest.mark.skipif(
+    "QUADVIEW_BACKEND" in os.environ, reason="the decoder is tested with each backend elsewhere"
+)
 
 
 @pytest.fixture
