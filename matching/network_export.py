@@ -30,7 +30,7 @@ class NetworkCommand:
         size1: Height and width of the second image, if they are others.
         max_matches: At most so many matches, the best ones.
         masks: Whether the network also takes mask0 and mask1, bool (B, H, W), True = use, so that smaller
-            images can be padded.
+            images can be padded; with --torch alone.
         batch: Pairs that run together; 0 leaves the number open, with --torch alone.
         weights: Name of shipped weights, or a checkpoint file.
     """

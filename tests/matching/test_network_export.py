@@ -1,4 +1,3 @@
-import json
 import os
 from pathlib import Path
 
@@ -44,37 +43,25 @@ def as_matches(answer):
 
 
 @pytest.mark.slow
-def test_both_files_give_the_matches_of_the_network(tmp_path, monkeypatch, capsys, generator):
+def test_onnxruntime_gives_the_matches_of_the_network(tmp_path, monkeypatch, generator):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     matcher = network()
     monkeypatch.setattr("matching.checkpoint.load_checkpoint", lambda _: (matcher, None, {}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()
-    words = ["--onnx", "m.onnx", "--torch", "m.pt2", "--size", "64x96", "--masks"]
-    assert command.main(["export", *words, "--weights", "w.safetensors"]) == 0
-    assert "m.onnx, m.pt2: images of 64 x 96 px" in capsys.readouterr().out
-    mask = torch.ones(1, 64, 96, dtype=torch.bool)
-    mask[:, :, 80:] = False
-    given = (*images(generator, batch=1), mask, mask)
+    words = ["--onnx", "m.onnx", "--size", "64x96", "--weights", "w.safetensors"]
+    assert command.main(["export", *words]) == 0
+    pair = images(generator, batch=1)
     with torch.no_grad():
-        want = as_matches(FixedCountMatcher(matcher, 96)(*given))
-    assert len(want) > 10
-    assert (want[:, 0] < 80).all()
-    names = ("image0", "image1", "mask0", "mask1")
+        want = as_matches(FixedCountMatcher(matcher, 96)(*pair))
+    given = {f"image{n}": image.numpy() for n, image in enumerate(pair)}
     network_file = session("m.onnx")
-    answer = network_file.run(None, {n: x.numpy() for n, x in zip(names, given, strict=True)})
-    np.testing.assert_allclose(as_matches(answer), want, atol=1e-4, rtol=0)
+    assert len(want) > 10
+    np.testing.assert_allclose(as_matches(network_file.run(None, given)), want, atol=1e-4, rtol=0)
     notes = network_file.get_modelmeta().custom_metadata_map
     assert notes["image0"] == "(B, 1, 64, 96) float32 grey in [0, 1]"
-    assert notes["mask1"] == "(B, 64, 96) bool, True = use"
     assert "pixels of image0" in notes["keypoints0"]
-    beside = {NOTES: ""}
-    program = torch.export.load("m.pt2", extra_files=beside)
-    assert json.loads(beside[NOTES]) == notes
-    with torch.no_grad():
-        answer = program.module()(*given)
-    np.testing.assert_allclose(as_matches(answer), want, atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
@@ -121,6 +108,22 @@ def test_a_saved_program_gives_the_matches_of_the_network_for_any_number_of_pair
             torch.testing.assert_close(confidence[number, 0], mine[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
+def test_the_command_writes_a_program_with_its_notes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("matching.checkpoint.load_checkpoint", lambda _: (network(), None, {}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
+    words = ["--torch", "m.pt2", "--size", "32x48", "--masks", "--weights", "w.safetensors"]
+    assert command.main(["export", *words]) == 0
+    assert "m.pt2: images of 32 x 48 px" in capsys.readouterr().out
+    notes = {NOTES: ""}
+    program = torch.export.load(tmp_path / "m.pt2", extra_files=notes)
+    assert '"mask1": "(B, 32, 48) bool, True = use"' in notes[NOTES]
+    pair = torch.rand(2, 1, 1, 32, 48)
+    masks = torch.ones(2, 1, 32, 48, dtype=torch.bool)
+    assert program.module()(*pair, *masks)[0].shape == (1, 24, 2)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -158,5 +161,6 @@ def test_sizes_and_files():
     assert parse_size("480x640") == parse_size("480X640") == (480, 640)
     with pytest.raises(ValueError, match="got neither"):
         NetworkCommand()
-    with pytest.raises(ValueError, match="--onnx wants a fixed --batch"):
-        NetworkCommand(onnx=Path("m.onnx"), batch=0)
+    for more in ({"batch": 0}, {"masks": True}):
+        with pytest.raises(ValueError, match="--onnx wants"):
+            NetworkCommand(onnx=Path("m.onnx"), **more)

@@ -1,4 +1,3 @@
-import json
 import os
 
 import numpy as np
@@ -28,8 +27,11 @@ def tensors(images):
     return [image.transpose(2, 0, 1)[None].astype(np.float32) / 255 for image in images]
 
 
+@pytest.mark.skipif(
+    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
+)
 @pytest.mark.slow
-def test_both_files_give_the_maps_of_the_network(tmp_path, monkeypatch, capsys):
+def test_onnxruntime_gives_the_maps_of_the_network(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript"):
         pytest.importorskip(name)
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -38,24 +40,16 @@ def test_both_files_give_the_maps_of_the_network(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("stereo.checkpoint.load_checkpoint", lambda _: (network, None, {}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()
-    words = ["--onnx", "s.onnx", "--torch", "s.pt2", "--size", "32x48", "--batch", "2"]
-    assert command.main(["export", *words, "--weights", "w.safetensors"]) == 0
-    assert "s.onnx, s.pt2: 2 pairs of 32 x 48 px" in capsys.readouterr().out
-    left, right = torch.rand(2, 2, 3, 32, 48)
-    session = onnxruntime.InferenceSession("s.onnx")
-    notes = {NOTES: ""}
-    program = torch.export.load("s.pt2", extra_files=notes)
-    assert not any("quadview" in str(node.target) for node in program.graph.nodes)
-    assert json.loads(notes[NOTES]) == session.get_modelmeta().custom_metadata_map
-    assert "(2, 32, 48) float32 in pixels of left" in notes[NOTES]
-    of_onnx = session.run(None, {"left": left.numpy(), "right": right.numpy()})
+    words = ["--onnx", "s.onnx", "--size", "32x48", "--weights", "w.safetensors"]
+    assert command.main(["export", *words]) == 0
+    given = [torch.from_numpy(image) for image in tensors(pair((32, 48)))]
     with torch.no_grad():
-        want = network(left, right)
-        of_torch = program.module()(left, right)
-    wanted = (want.disparity, want.occlusion, want.confidence)
-    torch.testing.assert_close(of_torch, wanted, atol=1e-4, rtol=0)
-    got = tuple(torch.from_numpy(maps) for maps in of_onnx)
-    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
+        want = network(*given)
+    session = onnxruntime.InferenceSession("s.onnx")
+    got = session.run(None, {"left": given[0].numpy(), "right": given[1].numpy()})
+    for maps, wanted in zip(got, (want.disparity, want.occlusion, want.confidence), strict=True):
+        np.testing.assert_allclose(maps, wanted.numpy(), atol=1e-4, rtol=0)
+    assert "pixels of left" in session.get_modelmeta().custom_metadata_map["disparity"]
 
 
 @pytest.mark.slow
@@ -81,6 +75,28 @@ def test_onnxruntime_gives_the_disparity_of_the_predictor(tmp_path, size):
     # Where two neighbours' disparities explain a pixel equally well, rounding chooses between them.
     apart = np.abs(disparity - want.disparity) > 1e-4
     assert apart.mean() < 1e-3
+
+
+@pytest.mark.slow
+def test_a_saved_program_gives_the_maps_of_the_network(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    network = build_stereo(TINY).eval()
+    monkeypatch.setattr("stereo.checkpoint.load_checkpoint", lambda _: (network, None, {}))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
+    words = ["--torch", "s.pt2", "--size", "32x64", "--batch", "2", "--weights", "w.safetensors"]
+    assert command.main(["export", *words]) == 0
+    assert "s.pt2: 2 pairs of 32 x 64 px" in capsys.readouterr().out
+    notes = {NOTES: ""}
+    program = torch.export.load("s.pt2", extra_files=notes)
+    assert "(2, 32, 64) float32 in pixels of left" in notes[NOTES]
+    assert not any("quadview" in str(node.target) for node in program.graph.nodes)
+    left, right = torch.rand(2, 2, 3, 32, 64)
+    with torch.no_grad():
+        want = network(left, right)
+        got = program.module()(left, right)
+    wanted = (want.disparity, want.occlusion, want.confidence)
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
