@@ -36,6 +36,23 @@ def test_broken_files_are_read_or_refused_in_one_line(kind, seed, valid):
     assert found in ("read", "refused"), found
 
 
+DEEP = b"[" * 100_000
+TOKENS = b"\x93NUMPY\x01\x00\x20\x00" + b"{'descr': '<f8', 'shape': (3,    "
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("points.npy", TOKENS),
+        *((name, DEEP) for name in ("pairs.json", "poses.json", "truth.json", "homographies.json")),
+    ],
+)
+def test_what_once_slipped_through_is_refused(name, content, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert verdict(next(kind.read for kind in KINDS if kind.name == name), path) == "refused"
+
+
 def test_valid_files_are_read(valid):
     without_weights = ("matcher.safetensors", "stereo.safetensors")
     for kind in KINDS:
