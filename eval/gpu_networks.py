@@ -91,9 +91,12 @@ def _attention(
     if contender == "sdpa":
         heads = [x.flatten(1, 2).unflatten(2, (HEADS, -1)).transpose(1, 2) for x in leaves]
         return lambda: F.scaled_dot_product_attention(*heads)
-    heads = [x.flatten(1, 2).unflatten(2, (HEADS, -1)) for x in leaves]
-    run = _compiled(loftr_linear, bench) if contender.endswith("compiled") else loftr_linear
-    return lambda: run(*heads)
+
+    def linear(*maps: Tensor) -> Tensor:
+        return loftr_linear(*(x.flatten(1, 2).unflatten(2, (HEADS, -1)) for x in maps))
+
+    run = _compiled(linear, bench) if contender.endswith("compiled") else linear
+    return lambda: run(*leaves)
 
 
 def _network(
