@@ -1,4 +1,4 @@
-"""The Triton backend: fused kernels of the two sparse ops for CUDA devices, no compiler needed.
+"""The Triton backend: fused kernels of the two sparse ops for CUDA devices, no nvcc needed.
 
 Offers the four functions of `reference` for float32 (exact products, no tf32), float16 and
 bfloat16, sums in float32. What `serves` does not take, and selections or candidates past what the

@@ -30,8 +30,9 @@ COMPILED_BATCHES = (1,)  # torch.compile takes most of a minute for each shape
 def module_jobs(bench: Bench, time: Time) -> Iterator[Job]:
     """Attention between two maps without its projections: forward, and a training step."""
     maps = {(8, 12): (2, 2, 2)} if bench.tiny else MODULES
+    dtypes = (torch.float32,) if bench.tiny else (torch.float32, torch.bfloat16)
     for (H, W), topk in maps.items():
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in dtypes:
             names = [f"quadtree {name}" for name in ready_contenders(bench.device)]
             for contender in (*names, "sdpa", "linear", "linear compiled"):
                 for step in ("forward", "training"):
