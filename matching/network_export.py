@@ -57,7 +57,9 @@ class NetworkCommand:
                 "--onnx wants a fixed --batch, 1 or more, got 0; only --torch leaves it open"
             )
         if self.onnx is not None and self.masks:
-            raise ValueError("--onnx wants images of the whole size, got --masks; only --torch has it")
+            raise ValueError(
+                "--onnx wants images of the whole size, got --masks; only --torch has it"
+            )
         parse_size(self.size)
         if self.size1 is not None:
             parse_size(self.size1)
