@@ -145,7 +145,7 @@ def _match(command: BatchCommand, known: "PairList") -> str:
         command.weights, device=command.device, dtype=dtype, long_side=command.long_side
     )
     store = FeatureStore(
-        predictor, command.images, known.names, command.out / "features", limits,
+        predictor, command.images.resolve(), known.names, command.out / "features", limits,
         command.match.turns,
     )  # fmt: skip
     bad_images: dict[str, str] = {}
