@@ -84,6 +84,7 @@ def serving(command: DemoCommand) -> Iterator[str]:
         from eval.web_answers import Answers
         from eval.web_guard import Guard
         from eval.web_page import FONTS, STYLE, build_page
+        from eval.web_upload import MAX_UPLOAD_BYTES
 
         answers = Answers(folder, command.weights, command.stereo_weights, command.device)
         answers.matching()  # wrong weights are told before the page opens
@@ -102,7 +103,7 @@ def serving(command: DemoCommand) -> Iterator[str]:
             enable_monitoring=False,
             ssr_mode=False,
             state_session_capacity=16,
-            max_file_size=1,  # Gradio's own upload is never reached
+            max_file_size=MAX_UPLOAD_BYTES,  # what the browser refuses to send; the guard refuses it too
             theme=gr.themes.Default(font=FONTS, font_mono=("monospace",)),
             css=STYLE,
             app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None},

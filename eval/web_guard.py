@@ -20,12 +20,13 @@ from eval.web_upload import MAX_UPLOAD_BYTES, clean_png, decode_upload
 
 API = "/gradio_api"
 UPLOAD = f"{API}/upload"
+PROGRESS = f"{API}/upload_progress"  # Gradio's page listens here before it sends a file
 STORED = f"{API}/file="
 # What the page asks for; a path that ends in "/" stands for all below it.
 READ = (
     *("/", "/config", "/theme.css", "/favicon.ico", "/assets/", "/static/", "/svelte/"),
     *(f"{API}/info", f"{API}/startup-events", f"{API}/queue/data", f"{API}/queue/status"),
-    *(f"{API}/heartbeat/", f"{API}/call/", f"{API}/theme.css", f"{API}/app_id"),
+    *(f"{API}/heartbeat/", f"{API}/call/", f"{API}/theme.css", f"{API}/app_id", PROGRESS),
 )
 WRITTEN = (f"{API}/queue/join", f"{API}/call/", f"{API}/cancel", f"{API}/reset")
 MAX_BODY_BYTES = 2**16  # of a call: it names files, it does not hold them
@@ -80,6 +81,9 @@ class Guard:
         elif scope["path"] == UPLOAD:
             answer = await self._upload(scope, receive)
             await answer(scope, receive, hardened)
+        elif scope["path"] == PROGRESS:  # of an upload that is read in one go
+            done = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+            await done(scope, receive, hardened)
         else:
             try:
                 await self.app(scope, _limited(receive, MAX_BODY_BYTES), hardened)
