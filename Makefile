@@ -14,7 +14,7 @@ demo: $(VENV)/.installed-demo
 # Twice where the backend matters: with the compiled ops, and as on a machine without a compiler.
 test: $(VENV)/.installed-test
 	$(PY) -m pytest
-	QUADVIEW_BACKEND=portable $(PY) -m pytest tests/attention_ops tests/matching
+	QUADVIEW_BACKEND=portable $(PY) -m pytest -m "not slow" tests/attention_ops tests/matching
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

@@ -12,6 +12,9 @@ from matching.network_export import NetworkCommand, parse_size, traced
 from matching.predictor import load_predictor
 from tests.matching.test_exported_network import images, network
 
+LONG = pytest.mark.skipif(
+    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
+)
 pytestmark = pytest.mark.skipif(
     "QUADVIEW_BACKEND" in os.environ, reason="no backend stands behind an exported network"
 )
@@ -65,9 +68,7 @@ def test_onnxruntime_gives_the_matches_of_the_network(tmp_path, monkeypatch, gen
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
-)
+@LONG
 @pytest.mark.parametrize("size", SIZES)
 def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
     pytest.importorskip("onnx")
@@ -85,6 +86,7 @@ def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
 
 
 @pytest.mark.slow
+@LONG
 def test_a_saved_program_gives_the_matches_of_the_network_for_any_number_of_pairs(
     tmp_path, generator
 ):
