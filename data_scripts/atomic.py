@@ -17,6 +17,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path` in UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def writable(path: str | Path, suffixes: Sequence[str]) -> Path:
     """`path`, checked before the work whose result it shall hold.
 

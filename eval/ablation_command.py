@@ -183,7 +183,7 @@ def _write(
     costs: "Sequence[CostRow]",
     lines: Sequence[Sequence[str]],
 ) -> None:
-    from data_scripts.atomic import replacing
+    from data_scripts.atomic import write_text
     from eval.cost_picture import draw_against_accuracy
     from eval.environment import environment
     from eval.report import finite, markdown
@@ -197,7 +197,6 @@ def _write(
     record = {"settings": settings, "environment": environment()}
     record |= {"accuracies": finite([asdict(each) for each in accuracies])}
     record |= {"costs": [asdict(each) for each in costs]}
-    with replacing(arguments.out / "ablation.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
-    with replacing(arguments.out / "ablation.md") as temporary:
-        temporary.write_text(markdown(lines[0], lines[1:], [_protocol(arguments)]))
+    write_text(arguments.out / "ablation.json", json.dumps(record, indent=1, allow_nan=False))
+    text = markdown(lines[0], lines[1:], [_protocol(arguments)])
+    write_text(arguments.out / "ablation.md", text)

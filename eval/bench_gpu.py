@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from data_scripts.atomic import replacing, writable
+from data_scripts.atomic import writable, write_text
 from eval.environment import environment
 from eval.gpu_networks import module_jobs, network_jobs
 from eval.gpu_ops import Bench, Job, Row, check_jobs, coarse_jobs, fine_jobs
@@ -163,8 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, found: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1))
+    write_text(path, json.dumps(found, indent=1))
 
 
 def _table(section: str, rows: dict[str, Row]) -> str:

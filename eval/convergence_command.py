@@ -231,13 +231,14 @@ def _settings(arguments: Arguments) -> dict[str, Any]:
 
 
 def _write_all(arguments: Arguments, rows: "list[Row]") -> None:
+    from data_scripts.atomic import write_text
     from eval.convergence_picture import draw_convergence
     from eval.environment import environment
 
     known = {"settings": _settings(arguments), "environment": environment()}
     text = json.dumps(known | {"rows": [asdict(row) for row in rows]}, indent=1)
-    _write(arguments.out / "convergence.json", text)
-    _write(arguments.out / "convergence.md", markdown(rows))
+    write_text(arguments.out / "convergence.json", text)
+    write_text(arguments.out / "convergence.md", markdown(rows))
     title = (
         f"point decoders without correlation start, {arguments.side} px, {arguments.pairs} pairs, "
         f"{arguments.layers} layers of {arguments.channels} channels, rate {arguments.learning_rate:g}"
@@ -285,10 +286,3 @@ def as_table(rows: "Sequence[Row]") -> "Table":
     for row in reached(rows):
         table.add_row(*_cells(row))
     return table
-
-
-def _write(path: Path, text: str) -> None:
-    from data_scripts.atomic import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text(text)

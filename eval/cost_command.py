@@ -82,6 +82,7 @@ def measure(arguments: Arguments) -> "Table":
     """
     from tqdm import tqdm
 
+    from data_scripts.atomic import write_text
     from eval.cost_picture import draw_against_accuracy, draw_costs
     from eval.environment import environment
 
@@ -91,8 +92,8 @@ def measure(arguments: Arguments) -> "Table":
     rows = list(tqdm(_rows(arguments), "cost", unit="row", disable=None))
     settings = {name: _plain(value) for name, value in vars(arguments).items()}
     known = {"settings": settings, "environment": environment()}
-    _write(arguments.out / "cost.json", json.dumps(known | {"rows": [asdict(r) for r in rows]}))
-    _write(arguments.out / "cost.md", markdown(rows))
+    write_text(arguments.out / "cost.json", json.dumps(known | {"rows": [asdict(r) for r in rows]}))
+    write_text(arguments.out / "cost.md", markdown(rows))
     draw_costs(rows, _title(arguments), arguments.out / "cost.png")
     if accuracies:
         draw_against_accuracy(rows, accuracies, arguments.out / "accuracy.png")
@@ -201,10 +202,3 @@ def as_table(rows: "Sequence[CostRow]", title: str) -> "Table":
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
-
-
-def _write(path: Path, text: str) -> None:
-    from data_scripts.atomic import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text(text)

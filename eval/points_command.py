@@ -64,7 +64,7 @@ def measure(arguments: Arguments) -> "list[PointScore]":
         ValueError: a number below 1, or nothing to score on.
         FileNotFoundError: no photographs or weights.
     """
-    from data_scripts.atomic import replacing
+    from data_scripts.atomic import write_text
     from eval.environment import environment
     from eval.points import scores
     from matching.predictor import load_predictor
@@ -83,8 +83,7 @@ def measure(arguments: Arguments) -> "list[PointScore]":
         ("points.json", json.dumps(known | {"rows": [asdict(row) for row in rows]}, indent=1)),
         ("points.md", markdown(rows)),
     ):
-        with replacing(arguments.out / name) as temporary:
-            temporary.write_text(text)
+        write_text(arguments.out / name, text)
     return rows
 
 
