@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY = $(VENV)/bin/python
+# Tests run one to a core; a process holds up to 2 GB.
+WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt \
 	attention_ops/build.py attention_ops/cuda_build.py \
 	$(shell find attention_ops/csrc -type f)
@@ -13,8 +15,8 @@ demo: $(VENV)/.installed-demo
 
 # Twice where the backend matters: with the compiled ops, and as on a machine without a compiler.
 test: $(VENV)/.installed-test
-	$(PY) -m pytest
-	QUADVIEW_BACKEND=portable $(PY) -m pytest -m "not slow" tests/attention_ops tests/matching
+	$(PY) -m pytest $(WORKERS)
+	QUADVIEW_BACKEND=portable $(PY) -m pytest $(WORKERS) -m "not slow" tests/attention_ops tests/matching
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
