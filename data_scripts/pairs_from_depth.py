@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 from data_scripts.catalogue import OWN
 from data_scripts.overlap import DepthView, depth_view, overlap, sees
 from data_scripts.plan import ImageSource, MapSource, Plan, PlanBuilder
@@ -152,8 +152,7 @@ def write_list(scored: list[ScoredScan], out: Path) -> int:
     depth has its own camera.
     """
     rows = [_row(one, pair, out.parent) for one in scored for pair in one.pairs]
-    with replacing(out) as temporary:
-        temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    write_text(out, json.dumps(rows, indent=1) + "\n")
     return len(rows)
 
 

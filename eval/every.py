@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 from eval.benchmarks import BENCHMARKS
 from eval.environment import environment
 from eval.match_outcome import evaluate_matching
@@ -54,8 +54,7 @@ def run_every(data: Path, out: Path, options: RunOptions, pictures: bool) -> lis
     for part in _parts(data, out, options, pictures):
         parts.append(part)
         bodies = [f"```\n{each.command}\n```\n\n{each.text}" for each in parts]
-        with replacing(out / "tables.md") as temporary:
-            temporary.write_text("\n".join([head, *bodies]))
+        write_text(out / "tables.md", "\n".join([head, *bodies]))
     return [table for part in parts for table in part.tables]
 
 

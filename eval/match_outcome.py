@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 from eval.benchmarks import Benchmark
 from eval.match_page import write_page
 from eval.methods import find_method
@@ -38,8 +38,7 @@ def evaluate_matching(
     folder = folder / method.name
     folder.mkdir(parents=True, exist_ok=True)
     write_results(results, folder / "results.json")
-    with replacing(folder / "results.md") as temporary:
-        temporary.write_text(markdown_table(results))
+    write_text(folder / "results.md", markdown_table(results))
     if pictures:
         write_page(results, folder)
     return results

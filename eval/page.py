@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; color: #222 }
@@ -36,8 +36,7 @@ def write_html(path: Path, title: str, sections: Sequence[Section]) -> None:
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         f"<style>{STYLE}</style>\n<h1>{escape(title)}</h1>\n{body}\n</html>\n"
     )
-    with replacing(path) as temporary:
-        temporary.write_text(text)
+    write_text(path, text)
 
 
 def _section(section: Section) -> str:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import replacing, write_text
 from data_scripts.untrusted import open_untrusted_h5, read_h5_array, told_as
 
 COMPRESS_FROM = 10_000  # values; smaller arrays gain nothing
@@ -72,8 +72,7 @@ class PredictionStore:
         self.file.unlink(missing_ok=True)
         shutil.rmtree(self._parts, ignore_errors=True)
         self._parts.mkdir(parents=True)
-        with replacing(mark) as temporary:
-            temporary.write_text(identity)
+        write_text(mark, identity)
 
     def is_complete(self) -> bool:
         """Whether the HDF5 file is there and is of this identity."""

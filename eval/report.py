@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 from eval.environment import environment
 from eval.published import Published, published
 from eval.runner import Result, config, left_out
@@ -158,8 +158,7 @@ def write_results(results: Sequence[Result], path: Path) -> None:
 def write_document(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Writes results as JSON with the machine and the versions that they come from."""
     document = {"environment": environment(), "results": finite(results)}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False))
+    write_text(path, json.dumps(document, indent=1, allow_nan=False))
 
 
 def _as_json(result: Result) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 from eval.disparity import BAD_PX, DisparityScore
 from eval.published import published
 from eval.report import (
@@ -183,8 +183,7 @@ def write(result: StereoResult, folder: Path) -> None:
         "published": [asdict(each) for each in published(result.benchmark.published)],
     }
     write_document([document], folder / "results.json")
-    with replacing(folder / "results.md") as temporary:
-        temporary.write_text(markdown_text(result))
+    write_text(folder / "results.md", markdown_text(result))
 
 
 def _pair_json(result: PairResult) -> dict[str, Any]:

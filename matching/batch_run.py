@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import write_text
 from data_scripts.attempts import FailedPair
 from matching.feature_store import FeatureStore
 from matching.matches import Matches
@@ -292,9 +292,3 @@ def write_failures(out: Path, bad_images: Mapping[str, str]) -> int:
     writer.writerows(pairs)
     write_text(out / "failures.csv", text.getvalue())
     return len(images)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

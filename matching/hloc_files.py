@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_scripts.atomic import replacing
+from data_scripts.atomic import replacing, write_text
 from matching.keypoint_merging import ImageKeypoints, IndexedPair, MergedScene
 
 NO_MATCH = -1
@@ -31,9 +31,7 @@ def write_hloc(folder: Path, scene: MergedScene) -> tuple[Path, Path, Path]:
         for pair in scene.pairs:
             count = len(scene.images[pair.image0].keypoints)
             _write_matches(file.create_group(pair_name(pair.image0, pair.image1)), pair, count)
-    with replacing(pairs) as temporary:
-        lines = (f"{pair.image0} {pair.image1}\n" for pair in scene.pairs)
-        temporary.write_text("".join(lines), encoding="utf-8")
+    write_text(pairs, "".join(f"{pair.image0} {pair.image1}\n" for pair in scene.pairs))
     return features, matches, pairs
 
 

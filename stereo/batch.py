@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from data_scripts.atomic import write_text
 from stereo.options import StereoOptions
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _open_run(command: BatchCommand) -> None:
         )
     else:
         command.out.mkdir(parents=True, exist_ok=True)
-        _write_text(path, json.dumps(plan, indent=2) + "\n")
+        write_text(path, json.dumps(plan, indent=2) + "\n")
     for leftover in command.out.rglob(".*.[0-9]*.*"):  # of a process killed while it wrote
         leftover.unlink(missing_ok=True)
 
@@ -164,15 +165,8 @@ def _finish(command: BatchCommand, failures: list[tuple[str, str]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("pair", "error"))
     writer.writerows(sorted(failures))
-    _write_text(command.out / "failures.csv", text.getvalue())
+    write_text(command.out / "failures.csv", text.getvalue())
     done = len(_done(command))
     counts: dict[str, Any] = {"disparities": done, "failed": len(failures)}
-    _write_text(command.out / "summary.json", json.dumps(counts, indent=2) + "\n")
+    write_text(command.out / "summary.json", json.dumps(counts, indent=2) + "\n")
     return f"{done} disparities, {len(failures)} pairs failed; everything is in {command.out}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    from data_scripts.atomic import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
