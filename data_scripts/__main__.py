@@ -6,8 +6,7 @@ Nothing is ever fetched: a command says what is missing and where it comes from.
 import sys
 from collections.abc import Sequence
 
-FAILED = 2  # exit code for anything that the user can mend
-STOPPED = 130  # by Ctrl-C, as shells count
+from data_scripts.command_line import STOPPED, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,20 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words:  # scannet-sample and scannet_sample alike
         words[0] = words[0].replace("-", "_") if not words[0].startswith("-") else words[0]
+
+    def work() -> int:
+        prog = "python -m data_scripts"
+        return tyro.cli(Command, args=words, prog=prog, description=__doc__).run()
+
     try:
-        command = tyro.cli(
-            Command,
-            args=words,
-            prog="python -m data_scripts",
-            description=__doc__,
-        )
-        return command.run()
+        return run_command("error", work)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return STOPPED
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return FAILED
 
 
 if __name__ == "__main__":

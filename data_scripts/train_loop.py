@@ -6,7 +6,6 @@ goes on from it. What a batch is and what it costs is the business of `matching.
 
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from data_scripts import command_line
 from data_scripts.train_state import TrainState, average_gradients, load_state, save_state
 
 logger = logging.getLogger(__name__)
@@ -80,12 +80,11 @@ def run_command(prog: str, settings: LoopSettings, train: Callable[[], object]) 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     cv2.setNumThreads(0)  # a loader process forked after OpenCV started threads would hang
-    try:
+
+    def work() -> None:
         train()
-    except (ValueError, FileNotFoundError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return command_line.run_command(prog, work, (ValueError, FileNotFoundError))
 
 
 def resumed(settings: LoopSettings, network: Network) -> TrainState[Network]:

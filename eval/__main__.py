@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
+from data_scripts.command_line import run_command
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from eval.passes import RunOptions
 
+PROG = "python -m eval"
 Matching = Literal[
     "dev",
     "strecha",
@@ -86,15 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] and words[0] in COMMANDS:
         return int(import_module(COMMANDS[words[0]]).main(words[1:]))
-    arguments = tyro.cli(Arguments, prog="python -m eval", args=argv)
-    try:
-        return evaluate(arguments)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"python -m eval: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    arguments = tyro.cli(Arguments, prog=PROG, args=argv)
+    return run_command(PROG, lambda: evaluate(arguments))
 
 
-def evaluate(arguments: Arguments) -> int:
+def evaluate(arguments: Arguments) -> None:
     """Runs the benchmarks and prints and writes their results."""
     from eval.console import print_tables
     from eval.every import run_every
@@ -108,7 +107,6 @@ def evaluate(arguments: Arguments) -> int:
     else:
         tables = _matching(arguments, options)
     print_tables(tables)
-    return 0
 
 
 def _matching(arguments: Arguments, options: "RunOptions") -> "list[Table]":

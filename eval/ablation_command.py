@@ -5,15 +5,15 @@ seeds, beside FLOPs, memory and time; writes ablation.json, ablation.md and abla
 stopped goes on where it was.
 """
 
-import json
 import statistics
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from data_scripts.command_line import run_command
 
 if TYPE_CHECKING:
     from eval.ablation import Accuracy
@@ -71,23 +71,19 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 for an input that is not as it must be."""
     arguments = tyro.cli(Arguments, prog=PROG, args=argv, description=__doc__)
-    try:
-        accuracies, costs = ablate(arguments)
-        lines = table(accuracies, costs)
-        _write(arguments, accuracies, costs, lines)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"{PROG}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    from rich.table import Table
+    return run_command(PROG, lambda: show(arguments))
 
+
+def show(arguments: Arguments) -> None:
+    """Runs the trainings, writes the files and prints the table."""
     from eval.console import print_tables
+    from eval.tables import terminal_table
 
-    shown = Table(*lines[0], title=_protocol(arguments))
-    for line in lines[1:]:
-        shown.add_row(*line)
-    print_tables([shown])
+    accuracies, costs = ablate(arguments)
+    names, *lines = table(accuracies, costs)
+    _write(arguments, accuracies, costs, [names, *lines])
+    print_tables([terminal_table(names, lines, title=_protocol(arguments), wrap=True)])
     print(arguments.out / "ablation.json")
-    return 0
 
 
 def ablate(arguments: Arguments) -> "tuple[list[Accuracy], list[CostRow]]":
@@ -185,18 +181,15 @@ def _write(
 ) -> None:
     from data_scripts.atomic import write_text
     from eval.cost_picture import draw_against_accuracy
-    from eval.environment import environment
-    from eval.report import finite, markdown
+    from eval.record import write_record
+    from eval.tables import markdown
 
     recalls = {
         cost.name: statistics.mean(run.recall for run in accuracies if run.mechanism == cost.name)
         for cost in costs
     }
     draw_against_accuracy(costs, recalls, arguments.out / "ablation.png")
-    settings = json.loads(json.dumps(asdict(arguments), default=str))
-    record = {"settings": settings, "environment": environment()}
-    record |= {"accuracies": finite([asdict(each) for each in accuracies])}
-    record |= {"costs": [asdict(each) for each in costs]}
-    write_text(arguments.out / "ablation.json", json.dumps(record, indent=1, allow_nan=False))
+    path = arguments.out / "ablation.json"
+    write_record(path, settings=arguments, accuracies=accuracies, costs=costs)
     text = markdown(lines[0], lines[1:], [_protocol(arguments)])
     write_text(arguments.out / "ablation.md", text)

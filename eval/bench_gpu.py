@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from data_scripts.atomic import writable, write_text
+from data_scripts.command_line import run_command
 from eval.environment import environment
 from eval.gpu_networks import module_jobs, network_jobs
 from eval.gpu_ops import Bench, Job, Row, check_jobs, coarse_jobs, fine_jobs
@@ -31,18 +32,23 @@ SANITIZER_SECONDS = 180
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the sections; 0 when all kernels agree, 1 when one does not, 2 without a GPU."""
     args = parse_args(argv)
+    return run_command("error", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures what is not measured yet and prints the tables; 1 when a kernel does not agree.
+
+    Raises:
+        RuntimeError: there is no CUDA device.
+        ValueError: the file of rows is not ours, or cannot be written.
+    """
     if not args.dry_run and not torch.cuda.is_available():
-        sys.stderr.write(
+        raise RuntimeError(
             f"a CUDA device is wanted, torch {torch.__version__} sees none; "
-            "run it where one is, or add --dry-run\n"
+            "run it where one is, or add --dry-run"
         )
-        return 2
-    try:
-        out = writable(args.out, (".json",))
-        found = {} if args.fresh else _read(out)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    out = writable(args.out, (".json",))
+    found = {} if args.fresh else _read(out)
     bench = Bench("cpu" if args.dry_run else "cuda", args.dry_run, 2 if args.dry_run else 20)
     stop = time.monotonic() + 60 * args.minutes
     found["environment"] = environment()

@@ -4,13 +4,14 @@ Writes cost.json (a row for each contender and size, with the machine), cost.md 
 """
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+from data_scripts.command_line import run_command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -61,16 +62,15 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 for an input that is not as it must be."""
     arguments = tyro.cli(Arguments, prog=PROG, args=argv)
-    try:
-        table = measure(arguments)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(f"{PROG}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    return run_command(PROG, lambda: show(arguments))
+
+
+def show(arguments: Arguments) -> None:
+    """Measures, and prints the table and where the files are."""
     from eval.console import print_tables
 
-    print_tables([table])
+    print_tables([measure(arguments)])
     print(f"{arguments.out / 'cost.json'}, {arguments.out / 'cost.png'}")
-    return 0
 
 
 def measure(arguments: Arguments) -> "Table":
@@ -84,20 +84,20 @@ def measure(arguments: Arguments) -> "Table":
 
     from data_scripts.atomic import write_text
     from eval.cost_picture import draw_against_accuracy, draw_costs
-    from eval.environment import environment
+    from eval.record import write_record
+    from eval.tables import markdown, terminal_table
 
     accuracies = _accuracies(arguments.accuracies)
     _check(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = list(tqdm(_rows(arguments), "cost", unit="row", disable=None))
-    settings = {name: _plain(value) for name, value in vars(arguments).items()}
-    known = {"settings": settings, "environment": environment()}
-    write_text(arguments.out / "cost.json", json.dumps(known | {"rows": [asdict(r) for r in rows]}))
-    write_text(arguments.out / "cost.md", markdown(rows))
+    write_record(arguments.out / "cost.json", settings=arguments, rows=rows)
+    lines = [cells(row) for row in rows]
+    write_text(arguments.out / "cost.md", markdown(HEADINGS, lines))
     draw_costs(rows, _title(arguments), arguments.out / "cost.png")
     if accuracies:
         draw_against_accuracy(rows, accuracies, arguments.out / "accuracy.png")
-    return as_table(rows, _title(arguments))
+    return terminal_table(HEADINGS, lines, title=_title(arguments), wrap=True)
 
 
 def _check(arguments: Arguments) -> None:
@@ -182,23 +182,3 @@ def cells(row: "CostRow") -> list[str]:
     figures = [f"{row.flops / 1e9:.3f}", formula, f"{row.peak_bytes / 1e6:.1f}"]
     times = [f"{1e3 * row.median_s:.1f}", f"{1e3 * row.spread_s:.1f}"]
     return [*start, *figures, *times, str(row.parameters)]
-
-
-def markdown(rows: "Sequence[CostRow]") -> str:
-    """The rows as a Markdown table."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *map(cells, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def as_table(rows: "Sequence[CostRow]", title: str) -> "Table":
-    """The rows as a table for a terminal."""
-    from rich.table import Table
-
-    table = Table(*HEADINGS, title=title)
-    for row in rows:
-        table.add_row(*cells(row))
-    return table
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

@@ -13,6 +13,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from data_scripts.command_line import run_command
+
 STEREO_WEIGHTS = Path(__file__).parents[1] / "stereo/weights/small.safetensors"
 RIGHT_PX = 2.0  # a match this close to the true one counts as right
 
@@ -70,12 +72,7 @@ def check_disparity(kpts0: np.ndarray, kpts1: np.ndarray, disp: np.ndarray) -> D
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; 0, or 2 where something is missing."""
     arguments = tyro.cli(Arguments, prog="python -m eval.demo", args=argv)
-    try:
-        print(demo(arguments))
-    except (OSError, ValueError, RuntimeError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    return run_command("error", lambda: print(demo(arguments)))
 
 
 def demo(arguments: Arguments) -> str:

@@ -1,11 +1,12 @@
 """`python -m eval fuzz`: broken files against every reader of strangers' files."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+from data_scripts.command_line import run_command
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,9 @@ class FuzzCommand:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, 1 where there are faults, 2 where it cannot run."""
-    try:
-        command = tyro.cli(FuzzCommand, prog="python -m eval fuzz", args=argv)
-        return fuzz(command)
-    except (OSError, ValueError, RuntimeError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    return run_command(
+        "error", lambda: fuzz(tyro.cli(FuzzCommand, prog="python -m eval fuzz", args=argv))
+    )
 
 
 def fuzz(command: FuzzCommand) -> int:

@@ -17,7 +17,9 @@ import tyro
 from tqdm import tqdm
 
 from data_scripts.atomic import replacing
+from data_scripts.command_line import run_command
 
+PROG = "python -m eval.generated"
 SCENES_FROM = 707  # the first scene of the test set
 PAIRS_PER_SCENE = 15
 SIZE = (480, 640)  # that the intrinsics belong to
@@ -197,16 +199,15 @@ def _in_file_pixels(kpts: np.ndarray) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 where the folder cannot be written."""
-    arguments = tyro.cli(Arguments, prog="python -m eval.generated", args=argv)
-    try:
-        if arguments.pairs < 1:
-            raise ValueError(f"--pairs must be 1 or more, got {arguments.pairs}")
-        write_set(arguments.folder, arguments.pairs, arguments.seed)
-    except (OSError, ValueError) as error:
-        print(f"python -m eval.generated: {error}", file=sys.stderr)
-        return 2
+    arguments = tyro.cli(Arguments, prog=PROG, args=argv)
+    return run_command(PROG, lambda: _make(arguments))
+
+
+def _make(arguments: Arguments) -> None:
+    if arguments.pairs < 1:
+        raise ValueError(f"--pairs must be 1 or more, got {arguments.pairs}")
+    write_set(arguments.folder, arguments.pairs, arguments.seed)
     print(f"{arguments.folder}: {arguments.pairs} pairs; exact matches in exact.h5")
-    return 0
 
 
 if __name__ == "__main__":

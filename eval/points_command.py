@@ -3,18 +3,16 @@
 Writes points.json and points.md.
 """
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from data_scripts.command_line import run_command
 
+if TYPE_CHECKING:
     from eval.points import KnownPoints, PointScore
 
 PROG = "python -m eval points"
@@ -46,26 +44,31 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 for an input that is not as it must be."""
     arguments = tyro.cli(Arguments, prog=PROG, args=argv)
-    try:
-        scores = measure(arguments)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(f"{PROG}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    from eval.console import print_tables
+    return run_command(PROG, lambda: show(arguments))
 
-    print_tables([as_table(scores)])
-    return 0
+
+def show(arguments: Arguments) -> None:
+    """Scores, writes the files and prints the table."""
+    from data_scripts.atomic import write_text
+    from eval.console import print_tables
+    from eval.record import write_record
+    from eval.tables import markdown, terminal_table
+
+    rows = measure(arguments)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_record(arguments.out / "points.json", settings=arguments, rows=rows)
+    lines = [_cells(row) for row in rows]
+    write_text(arguments.out / "points.md", markdown(HEADINGS, lines))
+    print_tables([terminal_table(HEADINGS, lines, wrap=True)])
 
 
 def measure(arguments: Arguments) -> "list[PointScore]":
-    """Scores both methods on all sets and writes the files.
+    """Scores both methods on all sets.
 
     Raises:
         ValueError: a number below 1, or nothing to score on.
         FileNotFoundError: no photographs or weights.
     """
-    from data_scripts.atomic import write_text
-    from eval.environment import environment
     from eval.points import scores
     from matching.predictor import load_predictor
 
@@ -75,16 +78,7 @@ def measure(arguments: Arguments) -> "list[PointScore]":
     sets = list(_sets(arguments))
     if not sets:
         raise ValueError(f"wanted --photos, or pairs below {arguments.data}, got neither")
-    rows = [row for name, pairs in sets for row in scores(name, predictor, pairs)]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    known = {"settings": {name: str(value) for name, value in vars(arguments).items()}}
-    known |= {"environment": environment()}
-    for name, text in (
-        ("points.json", json.dumps(known | {"rows": [asdict(row) for row in rows]}, indent=1)),
-        ("points.md", markdown(rows)),
-    ):
-        write_text(arguments.out / name, text)
-    return rows
+    return [row for name, pairs in sets for row in scores(name, predictor, pairs)]
 
 
 def _sets(arguments: Arguments) -> "Iterator[tuple[str, list[KnownPoints]]]":
@@ -133,19 +127,3 @@ def _cells(row: "PointScore") -> list[str]:
         str(row.points),
         *(f"{100 * share:.1f} %" for share in shares),
     ]
-
-
-def markdown(scores: "Sequence[PointScore]") -> str:
-    """The scores as a Markdown table."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *map(_cells, scores)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def as_table(scores: "Sequence[PointScore]") -> "Table":
-    """The scores as a table for a terminal."""
-    from rich.table import Table
-
-    table = Table(*HEADINGS)
-    for row in scores:
-        table.add_row(*_cells(row))
-    return table

@@ -5,7 +5,6 @@ see it: turned, nearer, from the side and darker. The homography between both is
 how many matches are right.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 import tyro
 
+from data_scripts.command_line import MENDABLE, run_command
 from eval.homography import warp_points
 
 SIZE = 480, 640  # height, width of both views, px
@@ -35,12 +35,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the picture; 0, or 2 where something is missing."""
     arguments = tyro.cli(Arguments, prog="python -m eval.readme_picture", args=argv)
-    try:
-        print(make_picture(arguments))
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    return run_command("error", lambda: print(make_picture(arguments)), (*MENDABLE, ImportError))
 
 
 def make_picture(arguments: Arguments) -> str:

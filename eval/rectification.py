@@ -13,6 +13,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from data_scripts.command_line import run_command
+
 LARGEST_PX = 1.0  # median vertical offset of a pair that counts as rectified
 FEWEST = 20  # matches that a median is worth something of
 
@@ -66,11 +68,11 @@ def check_rectification(kpts0: np.ndarray, kpts1: np.ndarray) -> Rectification:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, 1 where the pair is not rectified, or 2 where something is missing."""
     arguments = tyro.cli(Arguments, prog="python -m eval.rectification", args=argv)
-    try:
-        found = _check(arguments)
-    except (OSError, ValueError, RuntimeError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    return run_command("error", lambda: _show(arguments))
+
+
+def _show(arguments: Arguments) -> int:
+    found = _check(arguments)
     print(found)
     return int(found.good is False)
 

@@ -1,18 +1,17 @@
 """Results of matching for people (a table with the protocol beside the numbers) and for programs."""
 
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from data_scripts.atomic import write_text
-from eval.environment import environment
 from eval.published import Published, published
+from eval.record import write_record
 from eval.runner import Result, config, left_out
+from eval.tables import markdown, terminal_table
 
 HEADINGS = (
     "benchmark",
@@ -110,7 +109,7 @@ def text_tables(results: Sequence[Result]) -> list[Table]:
     tables = [terminal_table(HEADINGS, map(row, results), notes(results))]
     others = published_rows(results)
     if others:
-        tables.append(terminal_table(PUBLISHED_HEADINGS, others, [], PUBLISHED_TITLE))
+        tables.append(terminal_table(PUBLISHED_HEADINGS, others, (), PUBLISHED_TITLE, wrap=True))
     return tables
 
 
@@ -119,46 +118,13 @@ def markdown_table(results: Sequence[Result]) -> str:
     others = published_rows(results)
     text = markdown(HEADINGS, map(row, results), notes(results))
     if others:
-        text += f"\n{PUBLISHED_TITLE}:\n\n{markdown(PUBLISHED_HEADINGS, others, [])}"
+        text += f"\n{PUBLISHED_TITLE}:\n\n{markdown(PUBLISHED_HEADINGS, others)}"
     return text
-
-
-def terminal_table(
-    names: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    remarks: Sequence[str],
-    title: str | None = None,
-) -> Table:
-    """Cells under the names of their columns, with remarks below, for a terminal."""
-    table = Table(
-        title=title, caption="\n".join(remarks), caption_justify="left", title_justify="left"
-    )
-    for name in names:
-        table.add_column(name, no_wrap=title != PUBLISHED_TITLE)
-    for cells in rows:
-        style = "dim" if any("(published)" in cell for cell in cells) else None
-        table.add_row(*cells, style=style)
-    return table
-
-
-def markdown(names: Sequence[str], rows: Iterable[Sequence[str]], remarks: Sequence[str]) -> str:
-    """The same in Markdown."""
-    lines = [names, ["---"] * len(names), *rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n".join(
-        [table, "", *(f"- {remark}" for remark in remarks), *([""] if remarks else [])]
-    )
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Writes every number and every setting behind it to `path`, whole or not at all."""
-    write_document([_as_json(result) for result in results], path)
-
-
-def write_document(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Writes results as JSON with the machine and the versions that they come from."""
-    document = {"environment": environment(), "results": finite(results)}
-    write_text(path, json.dumps(document, indent=1, allow_nan=False))
+    write_record(path, results=[_as_json(result) for result in results])
 
 
 def _as_json(result: Result) -> dict[str, Any]:
@@ -174,12 +140,3 @@ def _as_json(result: Result) -> dict[str, Any]:
         "scores": [asdict(score) for score in result.scores],
         "published": [asdict(each) for each in published(result.benchmark.published)],
     }
-
-
-def finite(value: Any) -> Any:
-    """The same with null for infinity and NaN, which JSON does not have, at any depth."""
-    if isinstance(value, dict):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import tyro
 
+from data_scripts.command_line import run_command
 from matching.config import PRESETS
 from matching.model import FINE_STRIDE, STRIDE
 from matching.pair_lists import TILE
@@ -17,7 +18,6 @@ from matching.pair_lists import TILE
 BYTES_PER_MATCH = 20  # two points and a confidence in float32, see `matching.shards`
 FLOAT = 4  # bytes; in bfloat16 half
 SECONDS_PER_HOUR = 3600
-FAILED = 2
 
 
 @dataclass(frozen=True)
@@ -151,13 +151,12 @@ def table(costs: Sequence[Cost]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; 0, or 2 where a number is wrong."""
-    try:
-        arguments = tyro.cli(Arguments, prog="python -m eval.scaling", args=argv)
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return FAILED
+    return run_command("error", lambda: _show(argv), (ValueError,))
+
+
+def _show(argv: Sequence[str] | None) -> None:
+    arguments = tyro.cli(Arguments, prog="python -m eval.scaling", args=argv)
     sys.stdout.write(table([cost(arguments, devices) for devices in arguments.devices]) + "\n")
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from pathlib import Path
 from rich.table import Table
 
 from eval.passes import RunOptions
-from eval.report import terminal_table
+from eval.report import PUBLISHED_TITLE
 from eval.stereo import StereoResult, run
 from eval.stereo_benchmarks import StereoBenchmark
 from eval.stereo_methods import find_stereo_method
 from eval.stereo_page import write_page
 from eval.stereo_report import blocks, notes, write
+from eval.tables import terminal_table
 
 
 def evaluate_stereo(
@@ -45,6 +46,8 @@ def stereo_tables(result: StereoResult) -> list[Table]:
     found = blocks(result)
     remarks: list[list[str]] = [[]] * (len(found) - 1) + [notes(result)]
     return [
-        terminal_table(block.headings, block.rows, lines, block.title)
+        terminal_table(
+            block.headings, block.rows, lines, block.title, wrap=block.title == PUBLISHED_TITLE
+        )
         for block, lines in zip(found, remarks, strict=True)
     ]

@@ -9,14 +9,10 @@ from typing import Any
 from data_scripts.atomic import write_text
 from eval.disparity import BAD_PX, DisparityScore
 from eval.published import published
-from eval.report import (
-    PUBLISHED_HEADINGS,
-    PUBLISHED_TITLE,
-    markdown,
-    published_row,
-    write_document,
-)
+from eval.record import write_record
+from eval.report import PUBLISHED_HEADINGS, PUBLISHED_TITLE, published_row
 from eval.stereo import OCCLUDED_FROM, GroupResult, PairResult, StereoResult, config, grouped
+from eval.tables import markdown
 
 ERRORS = ("EPE px", *(f"bad {limit:g}" for limit in BAD_PX), "D1", "no answer")
 PAIR_HEADINGS = ("pair", "size", *ERRORS, "occlusion IoU", "F1", "s / pair")
@@ -166,7 +162,7 @@ def markdown_text(result: StereoResult, others: bool = True) -> str:
     """All tables in Markdown, with the notes below."""
     parts = []
     for block in blocks(result, others):
-        parts += [f"{block.title}:\n", markdown(block.headings, block.rows, [])]
+        parts += [f"{block.title}:\n", markdown(block.headings, block.rows)]
     return "\n".join([*parts, *(f"- {note}" for note in notes(result)), ""])
 
 
@@ -182,7 +178,7 @@ def write(result: StereoResult, folder: Path) -> None:
         "groups": [asdict(group) for group in grouped(result)],
         "published": [asdict(each) for each in published(result.benchmark.published)],
     }
-    write_document([document], folder / "results.json")
+    write_record(folder / "results.json", results=[document])
     write_text(folder / "results.md", markdown_text(result))
 
 

@@ -1,8 +1,8 @@
 """The picture of docs/kernels.md: `python -m eval.token_order docs/token_order.png`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from attention_ops.pyramid import token_of_cell
 from data_scripts.atomic import replacing, writable
+from data_scripts.command_line import run_command
 
 SIDE, LEVELS = 8, 3  # cells of the finest map, levels of its pyramid
 MARKED = 3  # the coarsest token whose descendants are outlined
@@ -22,11 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draws it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m eval.token_order", description=__doc__)
     parser.add_argument("out", help="a PNG file")
-    try:
-        out = writable(parser.parse_args(argv).out, (".png",))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    out = parser.parse_args(argv).out
+    return run_command("error", lambda: draw(writable(out, (".png",))))
+
+
+def draw(out: Path) -> None:
+    """Maps of all levels, and the memory of one below them."""
     matplotlib.use("agg")
     figure = Figure(figsize=(11, 5.6), dpi=100)
     grid = figure.add_gridspec(2, LEVELS, height_ratios=(5, 1.1), hspace=0.12, wspace=0.08)
@@ -35,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     _draw_memory(figure.add_subplot(grid[1, :]))
     with replacing(out) as temporary:
         figure.savefig(temporary, bbox_inches="tight")
-    return 0
 
 
 def numbers(level: int) -> torch.Tensor:

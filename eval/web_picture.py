@@ -3,13 +3,14 @@
 Shows the motorcycle pair inside scikit-image (Middlebury 2014), its matches, and where one point looks.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import tyro
+
+from data_scripts.command_line import MENDABLE, run_command
 
 SWITCHES = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 WIDTH, HEIGHT = 1200, 1000  # px of the window
@@ -32,12 +33,7 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the picture; 0, or 2 where something is missing."""
     arguments = tyro.cli(Arguments, prog="python -m eval.web_picture", args=argv)
-    try:
-        print(make_picture(arguments))
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    return run_command("error", lambda: print(make_picture(arguments)), (*MENDABLE, ImportError))
 
 
 def make_picture(arguments: Arguments) -> str:

@@ -5,10 +5,9 @@ Further subcommands are in COMMANDS.
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-FAILED = 2  # exit code for anything that the user can mend
-STOPPED = 130  # exit code after Ctrl-C, as shells have it
+from data_scripts.command_line import run_subcommand
+
 # Each module has parse(words) and run(command), which gives the lines to print.
 COMMANDS = {
     "batch": "stereo.batch",
@@ -29,16 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return bench.main(words[1:])
     named = words[:1] and words[0] in COMMANDS
-    command = import_module(COMMANDS[words[0]] if named else "stereo.cli")
-    try:
-        print(command.run(command.parse(words[1:] if named else words)))
-    except (ValueError, TypeError, OSError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt as stop:
-        print("stopped:", str(stop) or "nothing was written", file=sys.stderr)
-        return STOPPED
-    return 0
+    if named:
+        return run_subcommand(COMMANDS[words[0]], words[1:])
+    return run_subcommand("stereo.cli", words)
 
 
 if __name__ == "__main__":

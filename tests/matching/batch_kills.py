@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from data_scripts.command_line import STOPPED
 from matching import __main__ as command
 from matching import batch_run, descriptors, predictor  # noqa: F401 - imported before the fork
 from tests.matching.patch_matcher import PatchMatcher
@@ -46,7 +47,7 @@ def main(kills, seed, words):
         longest += 0.4 / kills
         os.kill(child, signal.SIGINT if attempt % 4 == 3 else signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        struck += os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == command.STOPPED
+        struck += os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == STOPPED
     _, status = os.waitpid(forked(words), 0)
     sys.stdout.write(f"{struck}\n")
     return os.WEXITSTATUS(status)

@@ -1,0 +1,45 @@
+"""How a command ends: what it gave, or one line on what its user can mend; and its exit code."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+FAILED = 2  # exit code for anything that the user can mend
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
+MENDABLE = (ValueError, TypeError, OSError, RuntimeError)
+
+
+def run_command(
+    prog: str,
+    work: Callable[[], int | None],
+    mendable: tuple[type[Exception], ...] = MENDABLE,
+) -> int:
+    """Calls `work`; its exit code, 0 where it gives none, FAILED where the user can mend what it raised.
+
+    Args:
+        prog: what the line on the failure begins with.
+        work: does all that the command is for, and prints it.
+        mendable: failures that are told in one line; any other one passes through.
+    """
+    try:
+        return work() or 0
+    except mendable as error:
+        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+
+
+def run_subcommand(module: str, words: Sequence[str]) -> int:
+    """Prints what a module gives that has parse(words) and run(command); its exit code as `run_command`.
+
+    After Ctrl-C the code is STOPPED, and the line says what the command has kept.
+    """
+    command = import_module(module)
+
+    def work() -> None:
+        print(command.run(command.parse(words)))
+
+    try:
+        return run_command("error", work, (ValueError, TypeError, OSError))
+    except KeyboardInterrupt as stop:
+        print("stopped:", str(stop) or "nothing was written", file=sys.stderr)
+        return STOPPED
