@@ -6,6 +6,9 @@ Channels are padded to DP; rows that are not valid are never read and hold zeros
 import triton
 import triton.language as tl
 
+PART: tl.constexpr = tl.constexpr(32)  # channels of a part of a float32 product
+PART_ROWS: tl.constexpr = tl.constexpr(16)  # rows from which a product is taken in parts
+
 
 @triton.jit
 def load_rows(tensor, row, valid, D: tl.constexpr, DP: tl.constexpr):
@@ -46,8 +49,21 @@ def product(a, b):
 
 @triton.jit
 def logits(query, key, scale):
-    """Products (R, N) float32 of query (R, DP) with key (N, DP), times scale."""
-    return tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+    """Products (R, N) float32 of query (R, DP) with key (N, DP), times scale.
+
+    A float32 product keeps all channels of its rows in registers. Where those are many, the channels
+    go in parts that are products of their own and are added up.
+    """
+    R: tl.constexpr = query.shape[0]
+    N: tl.constexpr = key.shape[0]
+    PARTS: tl.constexpr = query.shape[1] // PART
+    if PARTS > 2 and R >= PART_ROWS and query.dtype == tl.float32:
+        queries = tl.permute(tl.reshape(query, (R, PARTS, PART)), (1, 0, 2))
+        keys = tl.permute(tl.reshape(key, (N, PARTS, PART)), (1, 2, 0))
+        s = tl.sum(tl.dot(queries, keys, input_precision="ieee"), 0)
+    else:
+        s = tl.dot(query, tl.trans(key), input_precision="ieee")
+    return s * scale
 
 
 @triton.jit

@@ -43,6 +43,7 @@ COARSE = {
     "more ties than a tile holds": ((1, 1, 2, 4, 15, 1, 1, 7), False, True),
     "more top-K than a tile was meant for": ((1, 1, 1, 4, 9, 16, 1, 99), True, True),
     "no selection, two blocks of queries": ((1, 1, 9, 2, 9, 16, 1, 0), False, True),
+    "channels in parts": ((1, 1, 5, 4, 5, 100, 1, 5), False, True),
 }
 
 
@@ -91,7 +92,7 @@ def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)  # uninitialised memory is NaN
     sort_by_whole_arrays()
-    launch.COARSE_KEYS = launch.BACKWARD_SIDE = 16
+    launch.COARSE_KEYS = launch.WIDE_COARSE_KEYS = launch.BACKWARD_SIDE = 16
     json.dump(failures(*LEVELS[sys.argv[1]]), sys.stdout)
 
 
