@@ -18,10 +18,6 @@ NAMES = {
 Focal = Literal["mean4", "loftr"]
 
 
-class NoEstimateError(RuntimeError):
-    """The estimator found nothing; the message says why. Counts as a failed pair."""
-
-
 @dataclass(frozen=True)
 class Estimator:
     """One robust estimator with all its settings."""

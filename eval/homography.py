@@ -1,10 +1,11 @@
 """Homography from matches, and how far it moves the corners of the image."""
 
-import cv2
 import numpy as np
 
 from eval import lo_ransac
-from eval.estimators import Estimator, NoEstimateError
+from eval.estimators import Estimator
+from matching.geometry import warp_points
+from matching.robust_backends import NoEstimateError, opencv_matrix
 
 
 def estimate_homography(kpts0: np.ndarray, kpts1: np.ndarray, estimator: Estimator) -> np.ndarray:
@@ -18,32 +19,16 @@ def estimate_homography(kpts0: np.ndarray, kpts1: np.ndarray, estimator: Estimat
     if estimator.method == "poselib":
         return lo_ransac.homography(kpts0, kpts1, estimator)
     points0, points1 = (np.ascontiguousarray(kpts, dtype=np.float64) for kpts in (kpts0, kpts1))
-    try:
-        H, _ = cv2.findHomography(
-            points0,
-            points1,
-            method=estimator.flag,
-            ransacReprojThreshold=estimator.threshold_px,
-            maxIters=estimator.max_iterations,
-            confidence=estimator.confidence,
-        )
-    except cv2.error as error:
-        raise NoEstimateError(f"findHomography: {error.err}") from error
+    H, _ = opencv_matrix("homography", points0, points1, estimator.flag, estimator)
     if H is None or not np.isfinite(H).all():
         raise NoEstimateError("no homography fits")
     return np.asarray(H)
-
-
-def warp_points(points: np.ndarray, H: np.ndarray) -> np.ndarray:
-    """Points (N, 2) moved by H (3, 3)."""
-    moved = np.column_stack([points, np.ones(len(points))]) @ H.T
-    return moved[:, :2] / moved[:, 2:]
 
 
 def corner_error_px(H: np.ndarray, H_true: np.ndarray, height: int, width: int) -> float:
     """Mean distance in image 1 of the four corners of image 0 under H and under H_true."""
     right, bottom = width - 1, height - 1
     corners = np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]], dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a wrong H may send a corner to infinity
+    with np.errstate(invalid="ignore"):  # a wrong H may send a corner to infinity
         distances = np.linalg.norm(warp_points(corners, H) - warp_points(corners, H_true), axis=1)
     return float(distances.mean()) if np.isfinite(distances).all() else float("inf")

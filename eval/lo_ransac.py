@@ -4,11 +4,10 @@ PoseLib is the extra `quadview[poselib]`. Its result is refined on all inliers, 
 mixed with those of OpenCV's plain RANSAC.
 """
 
-from typing import Any
-
 import numpy as np
 
-from eval.estimators import Estimator, NoEstimateError
+from eval.estimators import Estimator
+from matching.robust_backends import NoEstimateError, poselib_matrix, poselib_pose
 
 
 def relative_pose(
@@ -19,18 +18,11 @@ def relative_pose(
     Raises:
         NoEstimateError: PoseLib found no pose.
     """
-    pose, info = _poselib().estimate_relative_pose(
-        np.asarray(kpts0, np.float64),
-        np.asarray(kpts1, np.float64),
-        _camera(K0),
-        _camera(K1),
-        {"max_epipolar_error": estimator.threshold_px, **_options(estimator)},
-    )
-    inliers = np.asarray(info["inliers"], bool)
-    t = np.asarray(pose.t, np.float64)
+    points = np.asarray(kpts0, np.float64), np.asarray(kpts1, np.float64)
+    R, t, inliers = poselib_pose(*points, (K0, K1), estimator)
     if not inliers.any() or not np.isfinite(t).all() or not t.any():
         raise NoEstimateError("PoseLib: no pose fits")
-    return np.asarray(pose.R, np.float64), t, inliers
+    return R, t, inliers
 
 
 def homography(kpts0: np.ndarray, kpts1: np.ndarray, estimator: Estimator) -> np.ndarray:
@@ -39,28 +31,8 @@ def homography(kpts0: np.ndarray, kpts1: np.ndarray, estimator: Estimator) -> np
     Raises:
         NoEstimateError: PoseLib found none.
     """
-    H, info = _poselib().estimate_homography(
-        np.asarray(kpts0, np.float64),
-        np.asarray(kpts1, np.float64),
-        {"max_reproj_error": estimator.threshold_px, **_options(estimator)},
-    )
-    if not any(info["inliers"]) or not np.isfinite(H).all():
+    points = np.asarray(kpts0, np.float64), np.asarray(kpts1, np.float64)
+    H, inliers = poselib_matrix("homography", *points, estimator)
+    if not inliers.any() or not np.isfinite(H).all():
         raise NoEstimateError("PoseLib: no homography fits")
-    return np.asarray(H)
-
-
-def _poselib() -> Any:
-    import poselib  # optional, and heavy to import for those who do not use it
-
-    return poselib
-
-
-def _options(estimator: Estimator) -> dict[str, Any]:
-    return {"success_prob": estimator.confidence, "max_iterations": estimator.max_iterations}
-
-
-def _camera(K: np.ndarray) -> dict[str, Any]:
-    focals_and_centre = [K[0, 0], K[1, 1], K[0, 2], K[1, 2]]
-    # PoseLib reads width and height nowhere on this way; they are part of the form.
-    width, height = (int(2 * centre) + 1 for centre in (K[0, 2], K[1, 2]))
-    return {"model": "PINHOLE", "width": width, "height": height, "params": focals_and_centre}
+    return H

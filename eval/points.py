@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from data_scripts.train_loop import VALIDATION_SEED
-from eval.homography import warp_points
 from eval.image_source import read_source
 from eval.pairs import HomographyTruth, ImagePair
 from eval.stereo_pairs import StereoPair
 from matching.data import PairBatches, PairSettings
+from matching.geometry import warp_points
 from matching.matches import Matches
 from matching.point_data import drawn_points
 from matching.point_prediction import PointMatches

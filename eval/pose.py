@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from eval import lo_ransac
-from eval.estimators import Estimator, Focal, NoEstimateError
-
-FAR = 1e9  # no point is too far away for the test that points lie before both cameras
+from eval.estimators import Estimator, Focal
+from matching.geometry import FAR, as_of_one_camera, cross_matrix, normalised
+from matching.robust_backends import NoEstimateError, opencv_essential
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,6 @@ class RelativePose:
     R: np.ndarray  # (3, 3)
     t: np.ndarray  # (3,) of length 1
     inliers: np.ndarray  # (N,) bool
-
-
-def normalised(kpts: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Pixels (N, 2) -> coordinates (N, 2) on the plane at depth 1. K has no skew."""
-    return (kpts - K[[0, 1], [2, 2]]) / K[[0, 1], [0, 1]]
 
 
 def threshold_focal(K0: np.ndarray, K1: np.ndarray, rule: Focal) -> float:
@@ -39,8 +34,7 @@ def estimate_pose(
 
     Essential matrix, then of all its poses the one with most points before both cameras, as in LoFTR's
     and SuperGlue's evaluation. Both images are first brought to one camera without offset, whose focal
-    length is that of the threshold, and the points stay in its pixels: RANSAC gives the same as on
-    normalised coordinates, but USAC_MAGSAC of OpenCV loses a good part of its accuracy on those.
+    length is that of the threshold; RANSAC gives the same as on normalised coordinates.
 
     Raises:
         NoEstimateError: fewer than 5 matches, or no essential matrix.
@@ -52,22 +46,8 @@ def estimate_pose(
         return RelativePose(R, t / np.linalg.norm(t), inliers)
     focal = threshold_focal(K0, K1, estimator.focal)
     camera = np.diag([focal, focal, 1.0])
-    points0, points1 = (
-        np.ascontiguousarray(normalised(kpts.astype(np.float64), K) * focal)
-        for kpts, K in ((kpts0, K0), (kpts1, K1))
-    )
-    try:
-        matrices, mask = cv2.findEssentialMat(
-            points0,
-            points1,
-            camera,
-            method=estimator.flag,
-            prob=estimator.confidence,
-            threshold=estimator.threshold_px,
-            maxIters=estimator.max_iterations,
-        )
-    except cv2.error as error:
-        raise NoEstimateError(f"findEssentialMat: {error.err}") from error
+    points0, points1 = as_of_one_camera(kpts0, K0, focal), as_of_one_camera(kpts1, K1, focal)
+    matrices, mask = opencv_essential(points0, points1, camera, estimator.flag, estimator)
     if matrices is None or mask is None:
         raise NoEstimateError("no essential matrix fits")
     return _best_pose(matrices, mask, points0, points1, camera)
@@ -116,8 +96,7 @@ def pose_error_deg(pose: RelativePose, T_0to1: np.ndarray) -> float:
 
 def essential_from_pose(T_0to1: np.ndarray) -> np.ndarray:
     """E = [t]x R (3, 3), with x1^T E x0 = 0 for matching normalised points."""
-    x, y, z = T_0to1[:3, 3]
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ T_0to1[:3, :3]
+    return np.asarray(cross_matrix(T_0to1[:3, 3]) @ T_0to1[:3, :3])
 
 
 def epipolar_errors(
@@ -126,7 +105,7 @@ def epipolar_errors(
     """Symmetric squared epipolar distance (N,) in normalised coordinates, as in SuperGlue and LoFTR."""
     E = essential_from_pose(T_0to1)
     points0, points1 = (
-        np.column_stack([normalised(kpts.astype(np.float64), K), np.ones(len(kpts))])
+        np.column_stack([normalised(kpts, K), np.ones(len(kpts))])
         for kpts, K in ((kpts0, K0), (kpts1, K1))
     )
     lines1, lines0 = points0 @ E.T, points1 @ E

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from data_scripts.command_line import MENDABLE, run_command
-from eval.homography import warp_points
+from matching.geometry import warp_points
 
 SIZE = 480, 640  # height, width of both views, px
 RIGHT_PX = 3.0  # a match this close to the true one counts as right

@@ -13,7 +13,6 @@ from eval.adapters import RecordedFile
 from eval.benchmarks import Benchmark
 from eval.environment import environment
 from eval.estimators import Estimator
-from eval.homography import warp_points
 from eval.journal import Row
 from eval.methods import Method, PairMatcher, digest, sources
 from eval.pairs import ImagePair, Truth
@@ -21,6 +20,7 @@ from eval.passes import RunOptions, digest_of, no_reader, predict_all, score_all
 from eval.predictions import Prediction, PredictionStore, read_prediction
 from eval.resized import ResizedImage, Sizing, read_resized, resize_transform
 from eval.scores import PairScore, Summary, score_pair, summarise
+from matching.geometry import warp_points
 from matching.matches import Matches
 
 # What a matcher may raise for a pair that it cannot do; the pair then counts as failed and is shown.

@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 
 from eval.auc import error_auc
-from eval.estimators import Estimator, NoEstimateError
-from eval.homography import corner_error_px, estimate_homography, warp_points
+from eval.estimators import Estimator
+from eval.homography import corner_error_px, estimate_homography
 from eval.pairs import HomographyTruth, PoseTruth, Truth
 from eval.pose import epipolar_errors, estimate_pose, pose_error_deg
 from eval.predictions import Prediction
 from eval.resized import resize_transform, resized_homography, resized_intrinsics
+from matching.geometry import warp_points
+from matching.robust_backends import NoEstimateError
 
 CORRECT_EPIPOLAR = (5e-4, 1e-4)  # LoFTR's values for ScanNet and for MegaDepth
 CORRECT_PX = (1.0, 2.0, 3.0, 5.0, 10.0)

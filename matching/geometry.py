@@ -6,10 +6,18 @@ the centre of the top-left pixel at (0, 0), and results hold in the same pixels.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
+
+from matching.robust_backends import (
+    NoEstimateError,
+    opencv_essential,
+    opencv_matrix,
+    poselib_matrix,
+    poselib_pose,
+)
 
 Kind = Literal["homography", "fundamental", "essential"]
 Backend = Literal["opencv", "poselib"]
@@ -108,11 +116,11 @@ def estimate(
         cameras = _checked_camera(K0, "K0"), _checked_camera(K1, "K1")
     if len(points0) < FEWEST[kind]:
         return _failed(kind, points0, f"{len(points0)} matches, {FEWEST[kind]} are needed")
-    if settings.backend == "poselib":
-        return _by_poselib(kind, points0, points1, cameras, settings)
-    if cameras is not None:
-        return _essential_by_opencv(points0, points1, cameras, settings)
-    return _by_opencv(kind, points0, points1, settings)
+    by_backend = _by_poselib if settings.backend == "poselib" else _by_opencv
+    try:
+        return by_backend(kind, points0, points1, cameras, settings)
+    except NoEstimateError as error:
+        return _failed(kind, points0, str(error))
 
 
 def estimate_pose(
@@ -158,55 +166,39 @@ def warp_points(points: np.ndarray, H: np.ndarray) -> np.ndarray:
         return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
+def cross_matrix(t: np.ndarray) -> np.ndarray:
+    """[t]x (3, 3), with [t]x v = t x v."""
+    x, y, z = t
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+
+
+def as_of_one_camera(kpts: np.ndarray, K: np.ndarray, focal_px: float) -> np.ndarray:
+    """Pixels (N, 2) of the camera K -> pixels of one without offset and of that focal length.
+
+    OpenCV's USAC_MAGSAC loses a good part of its accuracy on normalised coordinates, so points stay in pixels.
+    """
+    return np.ascontiguousarray(normalised(kpts, K) * focal_px)
+
+
 def _by_opencv(
-    kind: Kind, points0: np.ndarray, points1: np.ndarray, settings: RobustSettings
-) -> Geometry:
-    """Homography or fundamental matrix; USAC_MAGSAC draws the same samples in every call."""
-    call: Any = cv2.findHomography if kind == "homography" else cv2.findFundamentalMat
-    try:
-        matrix, mask = call(
-            points0,
-            points1,
-            method=cv2.USAC_MAGSAC,
-            ransacReprojThreshold=settings.threshold_px,
-            confidence=settings.confidence,
-            maxIters=settings.max_iterations,
-        )
-    except cv2.error as error:
-        return _failed(kind, points0, f"OpenCV: {error.err}")
-    return _result(kind, matrix, mask, points0)
-
-
-def _essential_by_opencv(
+    kind: Kind,
     points0: np.ndarray,
     points1: np.ndarray,
-    cameras: tuple[np.ndarray, np.ndarray],
+    cameras: tuple[np.ndarray, np.ndarray] | None,
     settings: RobustSettings,
 ) -> Geometry:
-    """Both images as of one camera without offset, with the mean focal length, still in pixels.
-
-    On normalised coordinates OpenCV's USAC_MAGSAC loses a good part of its accuracy.
-    """
-    focal = float(np.mean([K[i, i] for K in cameras for i in (0, 1)]))
-    camera = np.diag([focal, focal, 1.0])
-    brought0, brought1 = (
-        np.ascontiguousarray(normalised(points, K) * focal)
-        for points, K in zip((points0, points1), cameras, strict=True)
-    )
-    try:
-        matrices, mask = cv2.findEssentialMat(
-            brought0,
-            brought1,
-            camera,
-            method=cv2.USAC_MAGSAC,
-            prob=settings.confidence,
-            threshold=settings.threshold_px,
-            maxIters=settings.max_iterations,
-        )
-    except cv2.error as error:
-        return _failed("essential", points0, f"OpenCV: {error.err}")
-    # Several matrices may come, one under the other; the mask is that of the first.
-    return _result("essential", None if matrices is None else matrices[:3], mask, points0)
+    """By USAC_MAGSAC, which draws the same samples in every call."""
+    flag = cv2.USAC_MAGSAC
+    if kind != "essential":
+        return _result(kind, *opencv_matrix(kind, points0, points1, flag, settings), points0)
+    assert cameras is not None
+    focal_px = float(np.mean([K[i, i] for K in cameras for i in (0, 1)]))
+    brought = [
+        as_of_one_camera(*each, focal_px) for each in zip((points0, points1), cameras, strict=True)
+    ]
+    camera = np.diag([focal_px, focal_px, 1.0])
+    matrices, mask = opencv_essential(brought[0], brought[1], camera, flag, settings)
+    return _result(kind, None if matrices is None else matrices[:3], mask, points0)
 
 
 def _by_poselib(
@@ -216,42 +208,11 @@ def _by_poselib(
     cameras: tuple[np.ndarray, np.ndarray] | None,
     settings: RobustSettings,
 ) -> Geometry:
-    try:
-        import poselib
-    except ImportError as error:
-        raise RuntimeError(
-            "backend 'poselib' wants PoseLib, which is not installed: pip install quadview[poselib]"
-        ) from error
-    options = {
-        "max_iterations": settings.max_iterations,
-        "success_prob": settings.confidence,
-        "max_reproj_error": settings.threshold_px,
-        "max_epipolar_error": settings.threshold_px,
-    }
-    if kind == "homography":
-        matrix, info = poselib.estimate_homography(points0, points1, options, {})
-    elif kind == "fundamental":
-        matrix, info = poselib.estimate_fundamental(points0, points1, options, {})
-    else:
-        assert cameras is not None
-        models = [_poselib_camera(K) for K in cameras]
-        pose, info = poselib.estimate_relative_pose(points0, points1, *models, options, {})
-        matrix = _cross(np.asarray(pose.t)) @ pose.R
-    return _result(kind, matrix, np.array(info["inliers"], bool), points0)
-
-
-def _poselib_camera(K: np.ndarray) -> dict[str, Any]:
-    """A pinhole camera as PoseLib wants it; its pixels are ours, so nothing is shifted."""
-    focal_x, focal_y, x, y = (float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    width, height = int(2 * x) + 1, int(2 * y) + 1  # PoseLib asks for a size and never uses it here
-    params = [focal_x, focal_y, x, y]
-    return {"model": "PINHOLE", "width": width, "height": height, "params": params}
-
-
-def _cross(t: np.ndarray) -> np.ndarray:
-    """[t]x (3, 3), with [t]x v = t x v."""
-    x, y, z = t
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    if kind != "essential":
+        return _result(kind, *poselib_matrix(kind, points0, points1, settings), points0)
+    assert cameras is not None
+    R, t, inliers = poselib_pose(points0, points1, cameras, settings)
+    return _result(kind, cross_matrix(t) @ R, inliers, points0)
 
 
 def _result(

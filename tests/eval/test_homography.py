@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from eval.estimators import Estimator, NoEstimateError
-from eval.homography import corner_error_px, estimate_homography, warp_points
+from eval.estimators import Estimator
+from eval.homography import corner_error_px, estimate_homography
+from matching.geometry import warp_points
+from matching.robust_backends import NoEstimateError
 
 MAGSAC = Estimator("magsac", threshold_px=2.0)
 H_0to1 = np.array([[0.9, -0.1, 30], [0.05, 1.1, -20], [1e-4, -2e-5, 1]])

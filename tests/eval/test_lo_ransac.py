@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from eval.estimators import Estimator, NoEstimateError
-from eval.homography import corner_error_px, estimate_homography, warp_points
+from eval.estimators import Estimator
+from eval.homography import corner_error_px, estimate_homography
 from eval.pose import estimate_pose, pose_error_deg
+from matching.geometry import warp_points
+from matching.robust_backends import NoEstimateError
 from tests.eval.scene_points import K0, K1, exact_matches, pose_0to1
 
 pytest.importorskip("poselib", reason="PoseLib is an extra: pip install 'quadview[poselib]'")

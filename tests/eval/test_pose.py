@@ -3,7 +3,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from eval.estimators import Estimator, NoEstimateError
+from eval.estimators import Estimator
 from eval.pose import (
     epipolar_errors,
     epipolar_precision,
@@ -13,6 +13,7 @@ from eval.pose import (
     threshold_focal,
     translation_error_deg,
 )
+from matching.robust_backends import NoEstimateError
 from tests.eval.scene_points import K0, K1, exact_matches, pose_0to1, turn_y
 from tests.shared_data import shared
 

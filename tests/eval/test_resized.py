@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.homography import warp_points
 from eval.resized import (
     Sizing,
     read_resized,
@@ -10,6 +9,7 @@ from eval.resized import (
     resized_homography,
     resized_intrinsics,
 )
+from matching.geometry import warp_points
 
 
 def test_a_large_image_is_shrunk_and_a_small_one_left(tmp_path):

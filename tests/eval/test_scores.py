@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from eval.estimators import Estimator
-from eval.homography import warp_points
 from eval.pairs import HomographyTruth, PoseTruth
 from eval.predictions import Prediction
 from eval.resized import resize_transform
 from eval.scores import PairScore, in_pixels, score_pair, summarise
+from matching.geometry import warp_points
 from tests.eval.scene_points import K0, K1, exact_matches, pose_0to1
 
 MAGSAC = Estimator("magsac", threshold_px=1.0)
