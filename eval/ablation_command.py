@@ -188,7 +188,8 @@ def _write(
         cost.name: statistics.mean(run.recall for run in accuracies if run.mechanism == cost.name)
         for cost in costs
     }
-    draw_against_accuracy(costs, recalls, arguments.out / "ablation.png")
+    label = "recall of cell matches, held-out synthetic pairs, %"
+    draw_against_accuracy(costs, recalls, arguments.out / "ablation.png", label)
     path = arguments.out / "ablation.json"
     write_record(path, settings=arguments, accuracies=accuracies, costs=costs)
     text = markdown(lines[0], lines[1:], [_protocol(arguments)])

@@ -10,7 +10,7 @@ from pathlib import Path
 from eval.estimators import Estimator
 from eval.pairs import ImagePair
 from eval.readers.any_pairs import read_any_homographies, read_any_poses
-from eval.readers.converted import is_converted, read_converted, read_converted_scannet
+from eval.readers.converted import read_converted, read_converted_scannet
 from eval.readers.hpatches import read_converted_hpatches, read_hpatches
 from eval.readers.megadepth1500 import read_megadepth1500
 from eval.readers.pairs_json import read_pairs_json
@@ -18,6 +18,7 @@ from eval.readers.scannet1500 import read_scannet1500
 from eval.readers.superglue_list import read_superglue_list
 from eval.resized import Sizing
 from eval.scores import Pixels
+from eval.set_place import check_names, find_set, is_converted
 
 POSE_MAGSAC = Estimator("magsac", threshold_px=1.0)
 POSE_RANSAC = Estimator("ransac", threshold_px=0.5, max_iterations=1000, focal="loftr")
@@ -59,23 +60,12 @@ class Benchmark:
         """
         folder = self.find(data)
         pairs = list((self.read_h5 if is_converted(folder) else self.read)(folder))
-        if not pairs:
-            raise ValueError(f"{folder}: wanted at least one pair, got none")
-        if len({pair.name for pair in pairs}) < len(pairs):
-            raise ValueError(f"{folder}: two pairs have the same name")
+        check_names(folder, [pair.name for pair in pairs])
         return pairs
 
     def find(self, data: Path) -> Path:
         """The folder (or converted file) of the set: `data` itself, or what it holds."""
-        inside = data / self.folder
-        if self.folder and inside.is_dir():
-            return inside
-        if self.anywhere and data.exists():
-            return data
-        wanted = inside if data.is_dir() or not self.anywhere else data
-        raise FileNotFoundError(
-            f"{wanted}: no such folder; --data must name the folder that holds {self.folder or 'it'}"
-        )
+        return find_set(data, self.folder, anywhere=self.anywhere)
 
     def protocol(self, estimator: Estimator) -> str:
         """What a reader must know to compare the number with another one."""

@@ -55,9 +55,12 @@ def _panel(axes: Axes, rows: Sequence[CostRow], field: str, pass_name: str) -> N
 
 
 def draw_against_accuracy(
-    rows: Sequence[CostRow], accuracies: Mapping[str, float], path: Path
+    rows: Sequence[CostRow],
+    accuracies: Mapping[str, float],
+    path: Path,
+    label: str = "accuracy as given",
 ) -> None:
-    """Accuracy of each contender against its FLOPs at the largest size that was run."""
+    """Accuracy of each contender, which `label` names, against its FLOPs at the largest size that was run."""
     figure = Figure(figsize=(6, 4.5), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -68,7 +71,7 @@ def draw_against_accuracy(
             assert largest.flops is not None
             axes.scatter(largest.flops / 1e9, accuracy)
             axes.annotate(name, (largest.flops / 1e9, accuracy), fontsize=8)
-    axes.set(xscale="log", xlabel="GFLOP, forward, largest size", ylabel="accuracy as given")
+    axes.set(xscale="log", xlabel="GFLOP, forward, largest size", ylabel=label)
     axes.grid(alpha=0.3, which="both")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -11,6 +11,7 @@ from rich.table import Table
 from eval.published import Published, published
 from eval.record import write_record
 from eval.runner import Result, config, left_out
+from eval.set_place import lacks_note
 from eval.tables import markdown, terminal_table
 
 HEADINGS = (
@@ -91,6 +92,8 @@ def notes(results: Sequence[Result]) -> list[str]:
         )
     for benchmark in benchmarks.values():
         lines += left_out(benchmark)
+    for name, missing in {result.benchmark.name: result.lacks for result in results}.items():
+        lines += lacks_note(name, missing)
     sources = {each.source for r in results for each in published(r.benchmark.published)}
     return lines + [f"Published: {source}." for source in sorted(sources)]
 
@@ -136,6 +139,7 @@ def _as_json(result: Result) -> dict[str, Any]:
         "config": config(result.benchmark),
         "estimator": asdict(result.estimator),
         "unit": result.benchmark.unit,
+        "lacks": result.lacks,
         **asdict(result.summary),
         "scores": [asdict(score) for score in result.scores],
         "published": [asdict(each) for each in published(result.benchmark.published)],

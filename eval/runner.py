@@ -20,6 +20,7 @@ from eval.passes import RunOptions, digest_of, no_reader, predict_all, score_all
 from eval.predictions import Prediction, PredictionStore, read_prediction
 from eval.resized import ResizedImage, Sizing, read_resized, resize_transform
 from eval.scores import PairScore, Summary, score_pair, summarise
+from eval.set_place import lacks
 from matching.geometry import warp_points
 from matching.matches import Matches
 
@@ -39,6 +40,7 @@ class Result:
     scores: tuple[PairScore, ...]
     pairs: tuple[ImagePair, ...]  # in the order of the scores
     predictions: Path
+    lacks: tuple[str, ...] = ()  # what the set says is missing of it, a line each
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ def run(
     store = PredictionStore(folder, identity, _notes(benchmark, method))
     if not store.is_complete():
         predict(benchmark, pairs, method, store)
-    return score(benchmark, pairs, method, store.file, options)
+    results = score(benchmark, pairs, method, store.file, options)
+    missing = lacks(benchmark.find(data))
+    return [replace(result, lacks=missing) for result in results]
 
 
 def _identity(benchmark: Benchmark, pairs: Sequence[ImagePair], method: Method) -> str:

@@ -26,6 +26,7 @@ from eval.methods import digest, sources
 from eval.occlusion import OcclusionCounts, add_occlusion, count_occlusion
 from eval.passes import RunOptions, digest_of, no_reader, predict_all, score_all
 from eval.predictions import DisparityPrediction, PredictionStore, read_prediction
+from eval.set_place import lacks
 from eval.stereo_benchmarks import StereoBenchmark
 from eval.stereo_methods import PairStereo, StereoMethod
 from eval.stereo_pairs import StereoPair, StereoTruth
@@ -98,6 +99,7 @@ class StereoResult:
     results: tuple[PairResult, ...]
     pairs: tuple[StereoPair, ...]  # in the order of the results
     predictions: Path
+    lacks: tuple[str, ...] = ()  # what the set says is missing of it, a line each
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def run(
     path = folder / "scores.jsonl"
     rows = score_all(path, scored, tasks, score_task, title, options.workers)
     results = tuple(map(_pair_result, rows))
-    return StereoResult(benchmark, method, identity, results, tuple(pairs), store.file)
+    missing = lacks(benchmark.find(data))
+    return StereoResult(benchmark, method, identity, results, tuple(pairs), store.file, missing)
 
 
 def config(benchmark: StereoBenchmark) -> dict[str, Any]:

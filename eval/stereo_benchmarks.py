@@ -18,6 +18,7 @@ from eval.readers.stereo_sets import (
     read_middlebury,
     read_sceneflow,
 )
+from eval.set_place import check_names, find_set, is_converted
 from eval.stereo_pairs import StereoPair
 
 Reader = Callable[[Path], Sequence[StereoPair]]
@@ -54,30 +55,19 @@ class StereoBenchmark:
             ValueError: a list that cannot be read, no pair, or two pairs of the same name.
         """
         folder = self.find(data)
-        converted = folder.suffix in (".h5", ".hdf5")
+        converted = is_converted(folder)
         found = read_converted_stereo(folder, self.rule) if converted else self.read(folder)
         pairs = list(found)
         if not self.weighted:
             pairs = [replace(pair, weight=1.0) for pair in pairs]
         elif converted:
             pairs = [replace(pair, weight=_weight(pair)) for pair in pairs]
-        if not pairs:
-            raise ValueError(f"{folder}: wanted at least one pair, got none")
-        if len({pair.name for pair in pairs}) < len(pairs):
-            raise ValueError(f"{folder}: two pairs have the same name")
+        check_names(folder, [pair.name for pair in pairs])
         return pairs
 
     def find(self, data: Path) -> Path:
         """The folder (or converted file) of the set: `data` itself, or what it holds."""
-        inside = data / self.folder
-        if self.folder and inside.is_dir():
-            return inside
-        if self.anywhere and data.exists():
-            return data
-        raise FileNotFoundError(
-            f"{inside if data.is_dir() or not self.anywhere else data}: no such folder; --data must name "
-            f"the folder that holds {self.folder or 'it'}"
-        )
+        return find_set(data, self.folder, anywhere=self.anywhere)
 
 
 def _weight(pair: StereoPair) -> float:

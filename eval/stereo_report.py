@@ -11,6 +11,7 @@ from eval.disparity import BAD_PX, DisparityScore
 from eval.published import published
 from eval.record import write_record
 from eval.report import PUBLISHED_HEADINGS, PUBLISHED_TITLE, published_row
+from eval.set_place import lacks_note
 from eval.stereo import OCCLUDED_FROM, GroupResult, PairResult, StereoResult, config, grouped
 from eval.tables import markdown
 
@@ -153,6 +154,7 @@ def notes(result: StereoResult) -> list[str]:
         f"Occlusion from a probability of {OCCLUDED_FROM:g} on, where the set tells it. IoU and F1 are of the "
         "occluded class alone; two-class IoU is STTR's figure, which the many visible pixels raise.",
         *(f"Counted as {each.name}: {each.rule}." for each in benchmark.conventions),
+        *lacks_note(benchmark.name, result.lacks),
         *failed,
         *(f"Published: {source}." for source in sources),
     ]
@@ -173,6 +175,7 @@ def write(result: StereoResult, folder: Path) -> None:
         "method": result.method.name,
         "identity": result.identity,
         "protocol": notes(result),
+        "lacks": result.lacks,
         "config": config(result.benchmark),
         "pairs": [_pair_json(each) for each in result.results],
         "groups": [asdict(group) for group in grouped(result)],

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from eval.pairs import HomographyTruth, ImagePair, PoseTruth
-from eval.readers.converted import is_converted, read_converted
+from eval.readers.converted import read_converted
 from eval.readers.pairs_json import read_pairs_json
 from eval.readers.superglue_list import read_superglue_list
+from eval.set_place import is_converted
 
 WANTED = "pairs.json, a text list in SuperGlue's format (*.txt) or a converted .h5 file"
 

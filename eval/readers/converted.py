@@ -10,13 +10,6 @@ from eval.image_source import ConvertedImage, ImageSource, TurnedImage
 from eval.pairs import HomographyTruth, ImagePair, PoseTruth, Truth
 from eval.readers.turned import turned_camera
 
-SUFFIXES = (".h5", ".hdf5")
-
-
-def is_converted(place: Path) -> bool:
-    """Whether the place of a data set is a converted file."""
-    return place.suffix.lower() in SUFFIXES
-
 
 def read_converted(path: Path, intrinsics_at: tuple[int, int] | None = None) -> list[ImagePair]:
     """All pairs of the file with known cameras or a known homography, in its order.

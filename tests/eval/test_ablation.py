@@ -13,7 +13,7 @@ from eval.ablation import (
     mechanism_names,
     trained_weights,
 )
-from eval.ablation_command import table
+from eval.ablation_command import Arguments, _write, table
 from eval.cost import CostRow
 from matching.checkpoint import load_checkpoint
 from matching.config import SMALL
@@ -70,13 +70,25 @@ def test_a_run_begins_from_the_trunk_only_goes_on_and_repeats(photos, tmp_path):
     assert found.auc == {}
 
 
+RUNS = [
+    Accuracy("linear", seed, recall, 50.0, 1.0, {"strecha": area})
+    for seed, recall, area in ((0, 30.0, 10.0), (1, 34.0, 20.0))
+]
+COST = CostRow("linear", "forward", 4800, 2_000_000_000, None, 3_000_000, 0.004, 0.0, 7)
+
+
+def test_the_picture_is_of_recall_and_says_so(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr("eval.cost_picture.draw_against_accuracy", lambda *x: drawn.extend(x))
+    _write(Arguments(photos=tmp_path, out=tmp_path), RUNS, [COST], table(RUNS, [COST]))
+    _, values, path, label = drawn
+    assert values == {"linear": 32.0}
+    assert path.name == "ablation.png"
+    assert "recall" in label
+
+
 def test_the_table_has_means_and_spreads_over_seeds():
-    runs = [
-        Accuracy("linear", seed, recall, 50.0, 1.0, {"strecha": area})
-        for seed, recall, area in ((0, 30.0, 10.0), (1, 34.0, 20.0))
-    ]
-    cost = CostRow("linear", "forward", 4800, 2_000_000_000, None, 3_000_000, 0.004, 0.0, 7)
-    heading, line = table(runs, [cost])
+    heading, line = table(RUNS, [COST])
     assert heading[:5] == ["attention", "recall %", "precision %", "fine px", "strecha @10"]
     assert line == [
         "linear",

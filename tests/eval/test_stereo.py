@@ -59,6 +59,13 @@ def stereo(data, given, out, benchmark=STEREO):
     return run(benchmark, given, data, out)
 
 
+def test_what_the_set_lacks_stands_below_the_tables(data, tmp_path):
+    result = stereo(data, method(Constant()), tmp_path)
+    assert "not whole" not in stereo_report.markdown_text(result)
+    text = stereo_report.markdown_text(replace(result, lacks=("90 of 100 pairs missing",)))
+    assert "- stereo: the set is not whole: 90 of 100 pairs missing." in text.splitlines()
+
+
 def test_scores_by_hand(data, tmp_path):
     result = stereo(data, method(Constant()), tmp_path)
     near, far = result.results
