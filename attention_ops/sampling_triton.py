@@ -70,8 +70,7 @@ def _summed_lists(grad: Tensor, token: Tensor, factor: Tensor, value: Tensor) ->
     start = torch.searchsorted(in_order, wanted)
     with torch.cuda.device_of(value):
         _kernels().sum_lists[(B * S * M,)](
-            grad, order, factor, start, of_value, L * K * 4,
-            D=D, BLOCK_D=_power_of_2(D), num_warps=1, enable_fp_fusion=True,
+            grad, order, factor, start, of_value, L * K * 4, **list_settings(D)
         )  # fmt: skip
     return of_value
 
@@ -91,17 +90,27 @@ def _launch(
     """Runs a kernel over all rows (B, Q, M) of `weight` on the device and stream of `value`."""
     B, Q, M, _, K = weight.shape
     (S, D), rows = (value.shape[1], value.shape[3]), B * Q * M
-    block_d = _power_of_2(D)
-    block_r = max(BLOCK_ELEMENTS // block_d, 1)
+    launch = settings(D)
     flat = tuple(float(side) for size in sizes for side in size)
     if not rows:
         return
     with torch.cuda.device_of(value):
-        getattr(_kernels(), name)[(-(-rows // block_r),)](
-            *tensors, flat, rows, S, Q,
-            M=M, K=K, D=D, BLOCK_R=block_r, BLOCK_D=block_d, num_warps=WARPS,
-            enable_fp_fusion=True, **constants,
-        )  # fmt: skip
+        getattr(_kernels(), name)[(-(-rows // launch["BLOCK_R"]),)](
+            *tensors, flat, rows, S, Q, M=M, K=K, **launch, **constants
+        )
+
+
+def settings(D: int) -> dict[str, Any]:
+    """Compile-time constants and launch options of sampling, forward and backward."""
+    block_d = _power_of_2(D)
+    block_r = max(BLOCK_ELEMENTS // block_d, 1)
+    blocks = {"D": D, "BLOCK_R": block_r, "BLOCK_D": block_d}
+    return blocks | {"num_warps": WARPS, "enable_fp_fusion": True}
+
+
+def list_settings(D: int) -> dict[str, Any]:
+    """The same of the sum over lists."""
+    return {"D": D, "BLOCK_D": _power_of_2(D), "num_warps": 1, "enable_fp_fusion": True}
 
 
 def _power_of_2(count: int) -> int:

@@ -13,6 +13,8 @@ Sparse ops (`attention_ops.triton_backend` calls them):
     tiles                 loads, stores and products of rows
     launch                what the kernels hold, paddings, warps and tile sizes; no triton
     aot                   compiles everything without a GPU: registers, spills, instructions
+    aot_cases             what it compiles
+    aot_record            what it keeps and prints; no triton
 Samples (`attention_ops.sampling_triton` calls them):
     sampling              weighted bilinear samples of several maps
 """

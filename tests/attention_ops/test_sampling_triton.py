@@ -1,4 +1,4 @@
-"""The Triton sampling kernels: interpreted on a CPU, compiled for GPUs, run where there is one."""
+"""The Triton sampling kernels: interpreted on a CPU, and run on a GPU where there is one."""
 
 import json
 import os
@@ -38,39 +38,6 @@ def test_interpreted_kernels_equal_float64():
     for case, errors in rows:
         allowed = 2e-3 if "float16" in case else 1e-5
         assert max(errors.values()) < allowed, (case, errors)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, 90, 100])
-def test_every_kernel_compiles_ahead_of_time(capability):
-    triton = pytest.importorskip("triton")
-    compiler = pytest.importorskip("triton.compiler")
-    target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", capability, 32)
-    kernels = pytest.importorskip("attention_ops.triton_kernels.sampling")
-    value = "*fp32" if capability == 80 else "*bf16"
-    sizes = {"M": 2, "K": 2, "D": 32, "BLOCK_R": 16, "BLOCK_D": 32}
-    for kernel, constants in (
-        (kernels.sample_forward, sizes),
-        (kernels.sample_backward, {**sizes, "LISTS": capability == 90}),
-        (kernels.sum_lists, {"D": 32, "BLOCK_D": 32}),
-    ):
-        signature = {name: _type(name, value) for name in kernel.arg_names} | dict.fromkeys(
-            constants, "constexpr"
-        )
-        source = compiler.ASTSource(fn=kernel, signature=signature, constexprs=constants)
-        options = {"num_warps": 4, "enable_fp_fusion": True}
-        compiled = triton.compile(source, target=target, options=options)
-        assert len(compiled.asm["cubin"]) > 1000
-        assert f".target sm_{capability}" in compiled.asm["ptx"]
-
-
-def _type(name, value):
-    """The type of an argument of the kernels as Triton writes it."""
-    types = dict.fromkeys(("location", "weight", "grad_value", "grad_location"), "*fp32")
-    types |= {"grad_weight": "*fp32", "factor": "*fp32", "corner_token": "*i32"}
-    types |= {"order": "*i64", "start": "*i64", "sizes": ("fp32",) * 2}
-    types |= dict.fromkeys(("value", "grad", "message"), value)
-    return types.get(name, "i32")
 
 
 @pytest.mark.cuda
