@@ -1,15 +1,14 @@
 """`python -m matching batch`: matches many pairs of a folder of images; can be stopped at any moment."""
 
 import hashlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from data_scripts.long_run import open_run, progress_bar
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from matching.feature_store import FeatureStore
     from matching.pair_lists import PairList
     from matching.predictor import MatchPredictor
-
-SECONDS_PER_LINE = 10.0  # of the progress bar where it is no terminal that shows it
 
 
 @dataclass(frozen=True)
@@ -95,13 +92,13 @@ def run(command: BatchCommand) -> str:
         ValueError: anything that the user can mend, as TypeError and OSError.
         KeyboardInterrupt: stopped; all whole shards are kept.
     """
-    from matching.batch_run import locked, open_run
+    from matching.batch_run import FORMAT, locked
 
     # What can be wrong with the words is told before torch is loaded and anything is written.
     known = _known_pairs(command)
     plan = _plan(command, known)
     with locked(command.out):
-        open_run(command.out, plan)
+        open_run(command.out, {"format": FORMAT, **plan})
         return _match(command, known)
 
 
@@ -152,7 +149,7 @@ def _match(command: BatchCommand, known: "PairList") -> str:
     try:
         if command.retrieve is not None:
             folder = command.out / "descriptors"
-            with _bar(len(known.names), 0, "image") as bar:
+            with progress_bar(len(known.names), 0, "image") as bar:
                 known, bad_images = retrieved_pairs(
                     store, known.names, folder, command.retrieve, bar.update, retry=command.retry
                 )
@@ -180,7 +177,7 @@ def _match_all(
     from matching.batch_run import match_missing
 
     before = len(batch.pairs) - sum(len(batch.numbers(shard)) for shard in batch.missing())
-    with _bar(len(batch.pairs), before, "pair") as bar:
+    with progress_bar(len(batch.pairs), before, "pair") as bar:
         if command.engine == "ray":
             return store.extracted + _match_by_ray(command, batch, bar.update)
         match_missing(batch, predictor, store, command.match, command.batch_size, bar.update)
@@ -212,13 +209,3 @@ def _stopped(out: Path, bad_images: dict[str, str]) -> str:
 
     write_failures(out, bad_images)
     return f"all whole shards are in {out}; the same command goes on from there"
-
-
-@contextmanager
-def _bar(total: int, done: int, unit: str) -> Iterator[Any]:
-    """A progress bar with rate and time left; where no terminal shows it, a line now and then."""
-    from tqdm import tqdm
-
-    interval = 0.1 if sys.stderr.isatty() else SECONDS_PER_LINE
-    with tqdm(total=total, initial=done, unit=unit, mininterval=interval) as bar:
-        yield bar

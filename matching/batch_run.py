@@ -13,19 +13,15 @@ Every file appears whole, by a rename, and depends only on the plan and the imag
 and resumed ends with the same bytes as one that was not.
 """
 
-import csv
-import io
-import json
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from data_scripts.atomic import write_text
 from data_scripts.attempts import FailedPair
+from data_scripts.long_run import ADVICE, LOCK, write_csv, write_json
 from matching.feature_store import FeatureStore
 from matching.matches import Matches
 from matching.network import ImageFeatures
@@ -35,8 +31,6 @@ from matching.predictor import MatchPredictor
 from matching.shards import PairResult, read_results, read_shard, shard_path, write_shard
 
 FORMAT = 1  # raise when shards of an older run would not fit those of a newer one
-LOCK = ".lock"
-ADVICE = "choose another --out, or delete that folder"
 
 
 @dataclass(frozen=True)
@@ -73,54 +67,6 @@ class Run:
     def missing(self) -> list[int]:
         """Shards that are still to be made."""
         return [shard for shard in range(self.shards) if not shard_path(self.out, shard).exists()]
-
-
-def open_run(out: Path, plan: dict[str, Any]) -> None:
-    """Begins a run in the folder `out`, or takes up the one there.
-
-    Args:
-        out: made where it is missing.
-        plan: JSON-able; everything that decides the result, beside what the images hold.
-
-    Raises:
-        ValueError: the folder holds something else, or a run with another plan.
-    """
-    path = out / "plan.json"
-    _remove(out.glob(".plan.[0-9]*.json"))
-    plan = json.loads(json.dumps({"format": FORMAT, **plan}))
-    if path.exists():
-        _check_plan(path, plan)
-    elif out.is_dir() and any(entry.name != LOCK for entry in out.iterdir()):
-        raise ValueError(f"{out}: wanted an empty folder, or one of an earlier run; {ADVICE}")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(plan, indent=2) + "\n")
-    for folder in (out, out / "shards", out / "features", out / "descriptors"):
-        _remove(folder.glob(".*.[0-9]*.*"))
-
-
-def _remove(leftovers: Iterable[Path]) -> None:
-    """Removes what a process left that was killed while it wrote."""
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-
-
-def _check_plan(path: Path, plan: dict[str, Any]) -> None:
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: wanted the plan of a run, got {error}; {ADVICE}") from error
-    if before == plan:
-        return
-    old = before if isinstance(before, dict) else {}
-    different = [
-        f"{key} {old.get(key)!r} instead of {value!r}"
-        for key, value in plan.items()
-        if old.get(key) != value
-    ]
-    raise ValueError(
-        f"{path}: the run there is another one ({'; '.join(different[:3]) or 'more settings'}); {ADVICE}"
-    )
 
 
 @contextmanager
@@ -264,7 +210,7 @@ def finish(run: Run, bad_images: Mapping[str, str]) -> Summary:
         pairs_failed=counts["failed"],
         matches=counts["matches"],
     )
-    write_text(run.out / "summary.json", json.dumps(asdict(summary), indent=2) + "\n")
+    write_json(run.out / "summary.json", asdict(summary))
     shutil.rmtree(run.out / "features", ignore_errors=True)
     return summary
 
@@ -285,10 +231,6 @@ def write_failures(out: Path, bad_images: Mapping[str, str]) -> int:
         }
         if result.error:
             pairs.append((result.image0, result.image1, result.error))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("image0", "image1", "error"))
-    writer.writerows((name, "", images[name]) for name in sorted(images))
-    writer.writerows(pairs)
-    write_text(out / "failures.csv", text.getvalue())
+    rows = [*((name, "", images[name]) for name in sorted(images)), *pairs]
+    write_csv(out / "failures.csv", ("image0", "image1", "error"), rows)
     return len(images)

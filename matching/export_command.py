@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 PROG = "python -m matching export"
 NETWORK_FLAGS = ("--onnx", "--torch")  # one of them: the network is exported, not matches
-SECONDS_PER_LINE = 10.0  # of the progress bar where it is no terminal that shows it
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ def run(command: "HlocCommand | ColmapCommand | NetworkCommand") -> str:
 def _write_colmap(command: ColmapCommand, scene: "MergedScene") -> str:
     from tqdm import tqdm
 
+    from data_scripts.long_run import SECONDS_PER_LINE
     from matching.colmap_database import CameraChoice, write_colmap
     from matching.geometry import RobustSettings
 

@@ -1,9 +1,5 @@
 """`python -m stereo batch`: disparities of folders or videos of rectified pairs; can be stopped at any moment."""
 
-import csv
-import io
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from data_scripts.atomic import write_text
+from data_scripts.long_run import open_run, progress_bar, write_csv, write_json
 from stereo.options import StereoOptions
 
 if TYPE_CHECKING:
@@ -19,8 +15,6 @@ if TYPE_CHECKING:
     from stereo.predictor import StereoPredictor
 
 FORMAT = 1  # raise when files of an older run would not fit those of a newer one
-SECONDS_PER_LINE = 10.0  # of the progress bar where it is no terminal that shows it
-ADVICE = "choose another --out, or delete that folder"
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,6 @@ def run(command: BatchCommand) -> str:
         KeyboardInterrupt: stopped; all whole files are kept.
     """
     import torch
-    from tqdm import tqdm
 
     from stereo.pair_sources import open_source
     from stereo.predictor import load_predictor
@@ -83,9 +76,8 @@ def run(command: BatchCommand) -> str:
     _open_run(command)
     before = _done(command)
     failures: list[tuple[str, str]] = []
-    interval = 0.1 if sys.stderr.isatty() else SECONDS_PER_LINE
     try:
-        with tqdm(total=len(source), initial=len(before), unit="pair", mininterval=interval) as bar:
+        with progress_bar(len(source), len(before), "pair") as bar:
             for pair in source.pairs(before):
                 error = _predict(command, predictor, pair)
                 failures += [(pair.name, error)] if error else []
@@ -108,28 +100,9 @@ def _open_run(command: BatchCommand) -> None:
         "files": command.format,
         "weights": weights_path(command.weights).stem,
         "dtype": command.dtype,
-        **json.loads(json.dumps(asdict(command.options))),
+        **asdict(command.options),
     }
-    path = command.out / "plan.json"
-    if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: wanted the plan of a run, got {error}; {ADVICE}") from error
-        different = [
-            key for key in plan if not isinstance(before, dict) or before.get(key) != plan[key]
-        ]
-        if different:
-            raise ValueError(f"{path}: the run there has another {', '.join(different)}; {ADVICE}")
-    elif command.out.is_dir() and any(command.out.iterdir()):
-        raise ValueError(
-            f"{command.out}: wanted an empty folder, or one of an earlier run; {ADVICE}"
-        )
-    else:
-        command.out.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(plan, indent=2) + "\n")
-    for leftover in command.out.rglob(".*.[0-9]*.*"):  # of a process killed while it wrote
-        leftover.unlink(missing_ok=True)
+    open_run(command.out, plan)
 
 
 def _done(command: BatchCommand) -> frozenset[str]:
@@ -161,12 +134,8 @@ def _predict(command: BatchCommand, predictor: "StereoPredictor", pair: "NamedPa
 
 def _finish(command: BatchCommand, failures: list[tuple[str, str]]) -> str:
     """Writes what failed and counts the files that are there; the lines to print."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("pair", "error"))
-    writer.writerows(sorted(failures))
-    write_text(command.out / "failures.csv", text.getvalue())
+    write_csv(command.out / "failures.csv", ("pair", "error"), sorted(failures))
     done = len(_done(command))
     counts: dict[str, Any] = {"disparities": done, "failed": len(failures)}
-    write_text(command.out / "summary.json", json.dumps(counts, indent=2) + "\n")
+    write_json(command.out / "summary.json", counts)
     return f"{done} disparities, {len(failures)} pairs failed; everything is in {command.out}"

@@ -157,4 +157,4 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(folders, capfd, more, lef
 def test_a_run_of_other_settings_is_not_continued(folders, capsys):
     assert command.main(words("out")) == 0
     assert command.main(words("out", "--long-side", "80")) == 2
-    assert "another long_side" in capsys.readouterr().err
+    assert "long_side None instead of 80" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+import csv
+import json
+
+import pytest
+
+from data_scripts.long_run import open_run, progress_bar, write_csv, write_json
+
+PLAN = {"pairs": 3, "sizes": (4, 5), "out": None}
+
+
+def test_a_run_begins_in_a_new_folder_and_the_same_plan_takes_it_up(tmp_path):
+    out = tmp_path / "new/run"
+    open_run(out, PLAN)
+    assert json.loads((out / "plan.json").read_text()) == PLAN | {"sizes": [4, 5]}
+    (out / "result").touch()
+    open_run(out, PLAN)
+    assert (out / "result").exists()
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (PLAN | {"pairs": 4}, "the run there is another one \\(pairs 3 instead of 4\\); choose"),
+        ({"pairs": 3, "sizes": (4, 5)}, "another one \\(more settings\\)"),
+    ],
+)
+def test_another_plan_is_refused(tmp_path, plan, said):
+    open_run(tmp_path, PLAN)
+    with pytest.raises(ValueError, match=said):
+        open_run(tmp_path, plan)
+
+
+@pytest.mark.parametrize("text", ["", "[1", "[1]"])
+def test_a_plan_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(ValueError, match="or delete that folder"):
+        open_run(tmp_path, PLAN)
+
+
+def test_a_folder_with_anything_but_a_lock_is_not_written_to(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "mine").touch()
+    with pytest.raises(ValueError, match="wanted an empty folder"):
+        open_run(tmp_path, PLAN)
+    (tmp_path / "mine").unlink()
+    open_run(tmp_path, PLAN)
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / ".plan.123.json").touch()  # killed before the plan had its name
+    open_run(tmp_path, PLAN)
+    (tmp_path / "shards").mkdir()
+    kept, left = tmp_path / "shards/0.h5", tmp_path / "shards/.0.123.h5"
+    kept.touch()
+    left.touch()
+    open_run(tmp_path, PLAN)
+    assert (kept.exists(), left.exists()) == (True, False)
+
+
+def test_tables_and_json_read_back_as_they_were_written(tmp_path):
+    rows = [["a, b.png", 'said "no"'], ["c", ""]]
+    write_csv(tmp_path / "t.csv", ("pair", "error"), rows)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["pair", "error"], *rows]
+    write_json(tmp_path / "t.json", {"pairs": 2})
+    assert (tmp_path / "t.json").read_text() == '{\n  "pairs": 2\n}\n'
+
+
+def test_a_bar_goes_on_from_what_is_done(capsys):
+    with progress_bar(4, 3, "pair") as bar:
+        bar.update()
+    assert "4/4" in capsys.readouterr().err
