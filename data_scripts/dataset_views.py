@@ -1,9 +1,14 @@
 """Pairs of a converted data set as training material: images and the motion, or disparity, of every pixel."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
 import cv2
 import numpy as np
 
-from data_scripts.dataset import ImageRecord, PairRecord
+from data_scripts.dataset import Dataset, ImageRecord, PairRecord, open_dataset
 from data_scripts.depth_pose import PosedImage, posed_pair
 from data_scripts.homography_list import homography_pair
 from data_scripts.images import FloatMap, fit_long_side, resize_map, resized
@@ -12,6 +17,20 @@ from data_scripts.schema import OCCLUDED
 from data_scripts.shard_files import scaled_K
 from data_scripts.stereo_labels import SideLabels, labelled_images
 from data_scripts.two_view import TwoView
+
+View = TypeVar("View")
+
+
+def converted_pairs(
+    paths: Sequence[Path], view: Callable[[PairRecord], View]
+) -> list[Callable[[], View]]:
+    """A reader for each pair of the converted sets at `paths`; `view` makes of a pair what is trained on."""
+    sets = [open_dataset(path) for path in paths]
+    return [partial(_read, data, number, view) for data in sets for number in range(len(data))]
+
+
+def _read(data: Dataset, number: int, view: Callable[[PairRecord], View]) -> View:
+    return view(data[number])
 
 
 def labelled_view(pair: PairRecord, long_side: int | None = 640) -> TwoView:

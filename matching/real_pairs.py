@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from data_scripts import homography_list, megadepth, scannet
-from data_scripts.dataset import Dataset, open_dataset
-from data_scripts.dataset_views import labelled_view
+from data_scripts.dataset_views import converted_pairs, labelled_view
 from data_scripts.two_view import TwoView
 
 
@@ -62,14 +61,7 @@ def real_pairs(settings: RealPairSettings) -> list[Callable[[], TwoView]]:
                 partial(megadepth.read_pair, settings.megadepth, pair, side)
                 for pair in megadepth.read_pairs(path)
             ]
-    for path in settings.converted:
-        data = open_dataset(path)
-        readers += [partial(_converted, data, number, side) for number in range(len(data))]
-    return readers
-
-
-def _converted(data: Dataset, number: int, long_side: int) -> TwoView:
-    return labelled_view(data[number], long_side)
+    return readers + converted_pairs(settings.converted, partial(labelled_view, long_side=side))
 
 
 def _check_files(paths: Sequence[Path]) -> None:

@@ -8,24 +8,15 @@ OUT/matcher.safetensors, which `load_predictor` reads.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import tyro
 from torch import Tensor
 
 from attention_ops.precision import fast_dtype
-from data_scripts.photos import PhotoFolder
-from data_scripts.train_loop import (
-    VALIDATION_SEED,
-    LoopSettings,
-    Task,
-    batches_from,
-    resumed,
-    run,
-    run_command,
-)
-from data_scripts.train_state import join_processes
+from data_scripts.photo_training import Photos, PhotoSettings, train_on_photos
+from data_scripts.train_loop import VALIDATION_SEED, Task, run_command
 from matching.checkpoint import load_checkpoint, save_checkpoint
 from matching.config import PRESETS, MatcherConfig
 from matching.data import Batch, PairBatches, PairSettings
@@ -37,18 +28,14 @@ PROG = "python -m matching train"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings(LoopSettings):
+class TrainSettings(PhotoSettings):
     """What and how to train.
 
     Attributes:
-        photos: folder of photographs, searched recursively.
-        textures: folder of more images, for the surfaces of ray-cast scenes only.
         preset: which matcher.
         start: weights to begin from (.safetensors of the same preset), where OUT holds no state.
     """
 
-    photos: Annotated[Path, tyro.conf.arg(aliases=("-p",))]
-    textures: Path | None = None
     preset: str = "small"
     start: Path | None = None
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -79,25 +66,17 @@ def train_matcher(settings: TrainSettings, matcher: Matcher, config: MatcherConf
     Returns:
         The matcher with averaged weights; OUT holds them too.
     """
-    rank, world = join_processes(settings.device)
-    # torch's stubs do not know the memory_format argument
-    matcher = matcher.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    state = resumed(settings, matcher)
-    photos = PhotoFolder(settings.photos)
-    kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
-    textures = PhotoFolder(settings.textures) if settings.textures else ()
-    real = real_pairs(settings.pairs.real)
-    data = PairBatches(kept, settings.pairs, matcher.cell_centre, settings.seed, real, textures)
-    start, stop = state.step * world + rank, settings.steps * world
-    batches = batches_from(data, start, stop, world, settings.workers)
-    checks: list[Batch] = []
-    if rank == 0:
-        held_out = photos[:: settings.hold_out]
-        plain = replace(settings.pairs, sizes=((256, 256),), easy=0.6, ramp=10**9)
-        validation = PairBatches(held_out, plain, matcher.cell_centre, VALIDATION_SEED)
-        checks = [validation[number] for number in range(settings.validation_batches)]
-    run(settings, _task(settings, config), state, batches, checks, world)
-    return state.average
+    pairs, centre = settings.pairs, matcher.cell_centre
+    plain = replace(pairs, sizes=((256, 256),), easy=0.6, ramp=10**9)
+
+    def training(photos: Photos, textures: Photos) -> PairBatches:
+        real = real_pairs(pairs.real)
+        return PairBatches(photos, pairs, centre, settings.seed, real, textures)
+
+    def validation(photos: Photos, _: Photos) -> PairBatches:
+        return PairBatches(photos, plain, centre, VALIDATION_SEED)
+
+    return train_on_photos(settings, matcher, _task(settings, config), training, validation)
 
 
 def _task(settings: TrainSettings, config: MatcherConfig) -> Task[Matcher, Batch]:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_scripts import kitti, middlebury, sceneflow
-from data_scripts.dataset import Dataset, open_dataset
-from data_scripts.dataset_views import labelled_rectified
+from data_scripts.dataset_views import converted_pairs, labelled_rectified
 from data_scripts.rectified import RectifiedPair
 
 
@@ -49,14 +48,7 @@ def real_pairs(settings: RealPairSettings) -> list[Callable[[], RectifiedPair]]:
     for root in settings.middlebury:
         scenes = middlebury.find_pairs(_folder(root))
         readers += [partial(middlebury.read_pair, files) for files in scenes]
-    for path in settings.converted:
-        data = open_dataset(path)
-        readers += [partial(_converted, data, number) for number in range(len(data))]
-    return readers
-
-
-def _converted(data: Dataset, number: int) -> RectifiedPair:
-    return labelled_rectified(data[number])
+    return readers + converted_pairs(settings.converted, labelled_rectified)
 
 
 def _folder(root: Path) -> Path:

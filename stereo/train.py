@@ -8,24 +8,15 @@ OUT/stereo.safetensors, which `load_predictor` reads.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import tyro
 from torch import Tensor
 
 from attention_ops.precision import fast_dtype
-from data_scripts.photos import PhotoFolder
-from data_scripts.train_loop import (
-    VALIDATION_SEED,
-    LoopSettings,
-    Task,
-    batches_from,
-    resumed,
-    run,
-    run_command,
-)
-from data_scripts.train_state import join_processes
+from data_scripts.photo_training import Photos, PhotoSettings, train_on_photos
+from data_scripts.train_loop import VALIDATION_SEED, Task, run_command
 from stereo.checkpoint import load_checkpoint, save_checkpoint
 from stereo.config import PRESETS
 from stereo.data import Batch, PairSettings, StereoBatches
@@ -38,19 +29,15 @@ BAD_PX = 2.0  # a disparity further off than this is reported as bad
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings(LoopSettings):
+class TrainSettings(PhotoSettings):
     """What and how to train.
 
     Attributes:
-        photos: folder of photographs, searched recursively.
-        textures: folder of more images, for the surfaces of ray-cast scenes only.
         preset: which network; one made of rows.
         start: weights to begin from, where OUT holds no state: those of the same preset, or of a
             matcher with the same trunk, whose stages are taken.
     """
 
-    photos: Annotated[Path, tyro.conf.arg(aliases=("-p",))]
-    textures: Path | None = None
     preset: str = "small"
     start: Path | None = None
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -67,29 +54,20 @@ def train(settings: TrainSettings) -> StereoNetwork:
     trainable = sorted(name for name, config in PRESETS.items() if config.network == "rows")
     if settings.preset not in trainable:
         raise ValueError(f"preset must be one of {trainable}, got {settings.preset!r}")
-    rank, world = join_processes(settings.device)
     torch.manual_seed(settings.seed)
     network = build_stereo(PRESETS[settings.preset])
     assert isinstance(network, StereoNetwork)
-    # torch's stubs do not know the memory_format argument
-    network = network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.start is not None:
         start_from(network, settings.start)
-    state = resumed(settings, network)
-    photos = PhotoFolder(settings.photos)
-    kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
-    textures = PhotoFolder(settings.textures) if settings.textures else ()
-    real = real_pairs(settings.pairs.real)
-    data = StereoBatches(kept, settings.pairs, settings.seed, textures, real)
-    start, stop = state.step * world + rank, settings.steps * world
-    batches = batches_from(data, start, stop, world, settings.workers)
-    checks: list[Batch] = []
-    if rank == 0:
-        plain = replace(settings.pairs, sizes=((256, 384),))
-        validation = StereoBatches(photos[:: settings.hold_out], plain, VALIDATION_SEED, textures)
-        checks = [validation[number] for number in range(settings.validation_batches)]
-    run(settings, _task(settings), state, batches, checks, world)
-    return state.average
+    pairs, plain = settings.pairs, replace(settings.pairs, sizes=((256, 384),))
+
+    def training(photos: Photos, textures: Photos) -> StereoBatches:
+        return StereoBatches(photos, pairs, settings.seed, textures, real_pairs(pairs.real))
+
+    def validation(photos: Photos, textures: Photos) -> StereoBatches:
+        return StereoBatches(photos, plain, VALIDATION_SEED, textures)
+
+    return train_on_photos(settings, network, _task(settings), training, validation)
 
 
 def start_from(network: StereoNetwork, path: Path) -> None:

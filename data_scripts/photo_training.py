@@ -1,0 +1,71 @@
+"""Training on pairs that are made from a folder of photographs: which photographs are for what, and the run.
+
+What a pair is, and what the network makes of it, is the business of `matching.train` and `stereo.train`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from data_scripts.photos import PhotoFolder
+from data_scripts.train_loop import Batch, LoopSettings, Network, Task, batches_from, resumed, run
+from data_scripts.train_state import join_processes
+
+Photos: TypeAlias = Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSettings(LoopSettings):
+    """What to make pairs of, and how to train.
+
+    Attributes:
+        photos: folder of photographs, searched recursively.
+        textures: folder of more images, for the surfaces of ray-cast scenes only.
+    """
+
+    photos: Annotated[Path, tyro.conf.arg(aliases=("-p",))]
+    textures: Path | None = None
+
+
+def train_on_photos(
+    settings: PhotoSettings,
+    network: Network,
+    task: Task[Network, Batch],
+    training: Callable[[Photos, Photos], Dataset[Batch]],
+    validation: Callable[[Photos, Photos], Dataset[Batch]],
+) -> Network:
+    """Trains `network`, or goes on with the run in OUT.
+
+    Args:
+        settings: of the run.
+        network: on any device.
+        task: what the loop must know of such networks.
+        training: gives batches by number, of the photographs to train on and the textures.
+        validation: the same of the photographs that are held out.
+
+    Returns:
+        The network with averaged weights; OUT holds them too.
+    """
+    rank, world = join_processes(settings.device)
+    # torch's stubs do not know the memory_format argument
+    network = network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = resumed(settings, network)
+    photos = PhotoFolder(settings.photos)
+    kept = [photo for number, photo in enumerate(photos) if number % settings.hold_out]
+    textures = PhotoFolder(settings.textures) if settings.textures else ()
+    start, stop = state.step * world + rank, settings.steps * world
+    data = training(kept, textures)
+    batches = batches_from(data, start, stop, world, settings.workers)
+    checks: list[Batch] = []
+    if rank == 0:
+        held_out = validation(photos[:: settings.hold_out], textures)
+        checks = [held_out[number] for number in range(settings.validation_batches)]
+    run(settings, task, state, batches, checks, world)
+    return state.average
