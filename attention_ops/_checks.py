@@ -72,8 +72,24 @@ def check_same_dtype(**tensors: Tensor) -> None:
                 f"{name} must be {first.dtype} as {first_name} is, got {tensor.dtype}; "
                 f"use {name}.to({first_name}.dtype)"
             )
-        if tensor.device != first.device:
-            raise ValueError(f"{name} must be on {first.device}, got {tensor.device}")
+    check_same_device(**tensors)
+
+
+def check_same_device(**tensors: Tensor | None) -> None:
+    """Checks that all tensors are on the device of the first; those that are None do not count.
+
+    Kernels take addresses: one of another device would end the whole process.
+
+    Raises:
+        ValueError: one is elsewhere.
+    """
+    (_, first), *rest = tensors.items()
+    for name, tensor in rest:
+        if tensor is not None and first is not None and tensor.device != first.device:
+            raise ValueError(
+                f"{name} must be on {first.device}, got {tensor.device}; "
+                f"use {name}.to({str(first.device)!r})"
+            )
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ The bodies are opaque to torch.compile and torch.export; which backend serves a 
 inside them, so forcing one never recompiles anything. Shapes were checked by `functional`.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def coarse(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `reference.coarse_forward`."""
     run = implementation(query).coarse_forward
-    return _four(run(query, key, value, key_mask, topk, scale, variant))
+    with without_autocast(query):
+        return _four(run(query, key, value, key_mask, topk, scale, variant))
 
 
 @torch.library.custom_op("quadview::coarse_backward", mutates_args=())
@@ -50,9 +52,11 @@ def coarse_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `reference.coarse_backward`."""
     run = implementation(query).coarse_backward
-    grads: tuple[Tensor, Tensor, Tensor] = run(
-        grad_message, grad_score, query, key, value, key_mask, message, lse, index, scale, variant
-    )
+    inputs = (query, key, value, key_mask)
+    with without_autocast(query):
+        grads: tuple[Tensor, Tensor, Tensor] = run(
+            grad_message, grad_score, *inputs, message, lse, index, scale, variant
+        )
     return grads
 
 
@@ -70,7 +74,9 @@ def fine(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See `reference.fine_forward`."""
     run = implementation(query, parent_index).fine_forward
-    return _four(run(query, key, value, parent_index, parent_score, key_mask, topk, scale, variant))
+    inputs = (query, key, value, parent_index, parent_score, key_mask)
+    with without_autocast(query):
+        return _four(run(*inputs, topk, scale, variant))
 
 
 @torch.library.custom_op("quadview::fine_backward", mutates_args=())
@@ -92,8 +98,17 @@ def fine_backward(
     """See `reference.fine_backward`."""
     run = implementation(query, parent_index).fine_backward
     inputs = (query, key, value, parent_index, parent_score, key_mask)
-    grads = run(grad_message, grad_score, *inputs, message, lse, index, scale, variant)
+    with without_autocast(query):
+        grads = run(grad_message, grad_score, *inputs, message, lse, index, scale, variant)
     return _four(grads)
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Inside an op autocast is off: a backend chooses the dtypes of its sums itself."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def _four(results: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ from attention_ops._checks import (
     check_choice,
     check_elements,
     check_mask,
+    check_same_device,
     check_same_dtype,
     check_shape,
 )
@@ -59,6 +60,7 @@ def coarse_attention(
     sizes = check_shape("key", key, "B M S D", sizes)
     check_shape("value", value, "B M S D", sizes)
     check_mask("key_mask", key_mask, "B S", sizes)
+    check_same_device(query=query, key_mask=key_mask)
     _check_topk(topk)
     rows = sizes["B"] * sizes["M"] * sizes["L"]
     check_elements("index", rows * torch.sym_min(topk, sizes["S"]))
@@ -108,6 +110,9 @@ def fine_attention(  # noqa: PLR0913  two options more than coarse_attention
     check_shape("value", value, "B M R F D", sizes)
     sizes = check_shape("parent_index", parent_index, "B M P K", sizes)
     check_mask("key_mask", key_mask, "B R F", sizes)
+    check_same_device(
+        query=query, parent_index=parent_index, parent_score=parent_score, key_mask=key_mask
+    )
     if parent_index.dtype != torch.int32:
         raise TypeError(f"parent_index must be torch.int32, got {parent_index.dtype}; use .int()")
     if (parent_score is None) == (variant == "A"):

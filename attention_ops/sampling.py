@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from attention_ops import sampling_native, sampling_portable, sampling_triton
-from attention_ops._checks import check_shape
+from attention_ops._checks import check_elements, check_same_device, check_shape
 from attention_ops.backends import family
 
 Sizes = Sequence[tuple[int, int]]
@@ -42,11 +42,14 @@ def sample_weighted(value: Tensor, sizes: Sizes, location: Tensor, weight: Tenso
         (B, Q, M, D) in the dtype of the value. Differentiable for value, location and weight.
 
     Raises:
-        ValueError: a shape is wrong; the message names the argument, the wanted and the found.
+        ValueError: a shape or device is wrong; the message names the argument, the wanted and the
+            found.
     """
     shapes = check_shape("value", value, "B S M D")
     shapes = check_shape("location", location, "B Q M L K XY", shapes | {"L": len(sizes), "XY": 2})
     check_shape("weight", weight, "B Q M L K", shapes)
+    check_elements("message", shapes["B"] * shapes["Q"] * shapes["M"] * shapes["D"])
+    check_same_device(value=value, location=location, weight=weight)
     cells = sum(H * W for H, W in sizes)
     if cells != value.shape[1]:
         raise ValueError(f"sizes {list(sizes)} have {cells} cells, value has S={value.shape[1]}")

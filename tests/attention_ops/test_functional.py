@@ -6,6 +6,7 @@ import torch
 
 import attention_ops
 from attention_ops import coarse_attention, fine_attention, use_backend
+from attention_ops.sampling import sample_weighted
 from tests.attention_ops.op_cases import FINE_SIZES, random_inputs, run_coarse, run_fine
 
 RUNS = {"coarse": run_coarse, "fine": run_fine}
@@ -244,6 +245,28 @@ def test_wrong_types_and_values_are_refused_with_a_remedy():
         fine_attention(blocks, blocks, blocks, parents, topk=1, variant="A")
 
 
+def test_tensors_of_another_device_are_refused_before_a_kernel_gets_their_address():
+    tokens, blocks = torch.zeros(1, 2, 6, 8), torch.zeros(1, 2, 6, 4, 8)
+    parents = torch.zeros(1, 2, 6, 1, dtype=torch.int32)
+    mask = torch.ones(1, 6, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"key must be on cpu, got meta; use key.to\('cpu'\)"):
+        coarse_attention(tokens, tokens.to("meta"), tokens, topk=1)
+    with pytest.raises(ValueError, match=r"key_mask must be on cpu, got meta"):
+        coarse_attention(tokens, tokens, tokens, topk=1, key_mask=mask.to("meta"))
+    with pytest.raises(ValueError, match=r"parent_index must be on cpu, got meta"):
+        fine_attention(blocks, blocks, blocks, parents.to("meta"), topk=1)
+    score = torch.ones(1, 2, 6, 1, device="meta")
+    with pytest.raises(ValueError, match=r"parent_score must be on cpu, got meta"):
+        fine_attention(blocks, blocks, blocks, parents, parent_score=score, topk=1, variant="A")
+    with pytest.raises(ValueError, match=r"location must be on cpu, got meta"):
+        sample_weighted(
+            torch.zeros(1, 6, 2, 8),
+            [(2, 3)],
+            torch.zeros(1, 5, 2, 1, 4, 2, device="meta"),
+            torch.zeros(1, 5, 2, 1, 4),
+        )
+
+
 def test_more_than_two_billion_elements_are_refused_before_any_work():
     huge = torch.zeros(1).expand(1, 1, 2**27, 16)
     with pytest.raises(ValueError, match=r"query must have at most 2147483647 elements"):
@@ -251,3 +274,6 @@ def test_more_than_two_billion_elements_are_refused_before_any_work():
     wide = torch.zeros(1).expand(1, 1, 2**16, 1)
     with pytest.raises(ValueError, match=r"index must have at most 2147483647 elements"):
         coarse_attention(wide, wide, wide, topk=2**15)
+    value, place = torch.zeros(1).expand(1, 6, 1, 2**14), torch.zeros(1).expand(1, 2**17, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"message must have at most 2147483647 elements"):
+        sample_weighted(value, [(2, 3)], place[..., None].expand(-1, -1, -1, -1, -1, 2), place)
