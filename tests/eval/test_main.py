@@ -1,6 +1,3 @@
-import subprocess
-import sys
-import time
 from typing import get_args
 
 import pytest
@@ -8,20 +5,12 @@ import pytest
 from eval.__main__ import Matching, Stereo, main
 from eval.benchmarks import BENCHMARKS
 from eval.stereo_benchmarks import STEREO_BENCHMARKS
+from tests.command_checks import assert_help_is_quick
 from tests.shared_data import shared
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported():
-    code = (
-        "import sys, eval.__main__ as m\n"
-        "try:\n    m.main(['--help'])\nexcept SystemExit: pass\n"
-        "assert not {'torch', 'cv2', 'matplotlib'} & set(sys.modules)"
-    )
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "scannet-sample" in done.stdout
-    assert time.perf_counter() - start < 10  # a tenth of it on an idle machine
+    assert_help_is_quick("eval.__main__", "scannet-sample")
 
 
 def test_the_command_knows_exactly_the_benchmarks_there_are():

@@ -13,6 +13,7 @@ from matching.feature_store import FeatureStore
 from matching.pair_lists import image_names
 from matching.predictor import MatchPredictor
 from matching.shards import read_results
+from tests.command_checks import assert_told_in_one_line
 from tests.matching.patch_matcher import PatchMatcher
 
 ROOT = Path(__file__).parents[2]
@@ -162,10 +163,7 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(folder, capsys, more, sai
     Path("self.txt").write_text("a.png a.png\n")
     Path("odd.json").write_text('[{"image0": 3}]')
     Path("empty").mkdir()
-    assert command.main(words("run", *more)) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {said}")
-    assert (err.count("\n"), out) == (1, "")
+    assert_told_in_one_line(command.main, words("run", *more), said, capsys)
 
 
 def test_a_run_of_other_settings_is_not_continued(folder, capsys):

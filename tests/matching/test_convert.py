@@ -8,6 +8,7 @@ from matching.checkpoint import load_checkpoint
 from matching.config import PRESETS
 from matching.convert import preset_of
 from matching.official import to_official
+from tests.command_checks import assert_told_in_one_line
 from tests.matching.official_weights import random_matcher
 
 
@@ -43,11 +44,7 @@ def test_a_converted_file_holds_the_same_weights_and_its_preset(official, capsys
 )
 def test_what_the_user_can_mend_is_one_line_and_code_2(official, tmp_path, capsys, words, said):
     (tmp_path / "code.ckpt").write_bytes(pickle.dumps(print))
-    assert command.main(["convert", *words]) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {said}")
-    assert err.count("\n") == 1
-    assert out == ""
+    assert_told_in_one_line(command.main, ["convert", *words], said, capsys)
     assert not list(tmp_path.glob("a.*"))
 
 

@@ -7,6 +7,7 @@ from matching.hloc_files import write_hloc
 from matching.keypoint_merging import merge_scene
 from matching.matches import Matches
 from matching.shards import PairResult, shard_path, write_shard
+from tests.command_checks import assert_told_in_one_line
 
 RNG = np.random.default_rng(0)
 
@@ -95,7 +96,4 @@ def test_the_command_exports_a_run(tmp_path, capsys):
 )
 def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, capsys, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
-    assert command.main(["export", *words]) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {said}")
-    assert (err.count("\n"), out) == (1, "")
+    assert_told_in_one_line(command.main, ["export", *words], said, capsys)

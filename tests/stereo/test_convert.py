@@ -7,6 +7,7 @@ from stereo import __main__ as command
 from stereo.checkpoint import load_checkpoint
 from stereo.official import to_official
 from stereo.sttr import SttrNetwork
+from tests.command_checks import assert_told_in_one_line
 
 
 @pytest.mark.parametrize("light", [False, True])
@@ -27,8 +28,6 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, capsys):
     (tmp_path / "code.tar").write_bytes(pickle.dumps(print))
     torch.save({"a": torch.ones(1)}, tmp_path / "other.tar")
     for name in ("code.tar", "other.tar", "missing.tar"):
-        assert command.main(["convert", str(tmp_path / name), str(tmp_path / "a.safetensors")]) == 2
-        out, err = capsys.readouterr()
-        assert err.startswith(f"error: {tmp_path / name} must")
-        assert (err.count("\n"), out) == (1, "")
+        words = ["convert", str(tmp_path / name), str(tmp_path / "a.safetensors")]
+        assert_told_in_one_line(command.main, words, f"{tmp_path / name} must", capsys)
     assert not (tmp_path / "a.safetensors").exists()

@@ -1,6 +1,3 @@
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -10,11 +7,11 @@ import pytest
 
 from data_scripts.disparity_files import read_disparity, write_pfm
 from stereo import __main__ as command
+from tests.command_checks import assert_help_is_quick, assert_told_in_one_line
 from tests.stereo.block_matcher import BlockMatcher
 
 SHIFT = 9
 SCENE = np.random.default_rng(0).integers(0, 256, (70, 150, 3), dtype=np.uint8)
-HEAVY = {"torch", "cv2", "matplotlib", "kornia", "h5py", "numba"}
 
 
 @pytest.fixture
@@ -96,11 +93,7 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(files, tmp_path, capfd, w
     cv2.imwrite("small.png", SCENE[:60])
     np.save("small.npy", np.ones((60, 150), np.float32))
     before = sorted(tmp_path.iterdir())
-    assert command.main([*files[2:], *words]) == 2
-    out, err = capfd.readouterr()
-    assert err.startswith(f"error: {said}")
-    assert err.count("\n") == 1
-    assert out == ""
+    assert_told_in_one_line(command.main, [*files[2:], *words], said, capfd)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -127,18 +120,7 @@ def _code(words):
 
 
 def test_help_imports_nothing_heavy_and_takes_under_two_seconds():
-    code = (
-        "import sys\nfrom stereo.__main__ import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as stopped:\n    assert stopped.code == 0\n"
-        f"sys.stderr.write(repr(sorted(set(sys.modules) & {HEAVY!r})))"
-    )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "--baseline-m" in done.stdout
-    assert done.stderr == "[]"
-    # Processor time: a busy machine is no fault of the command.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    assert_help_is_quick("stereo.__main__", "--baseline-m")
 
 
 def test_the_price_list_is_what_there_is():

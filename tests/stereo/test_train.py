@@ -1,6 +1,5 @@
 import json
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,6 +8,7 @@ from stereo import train as training
 from stereo.checkpoint import load_checkpoint
 from stereo.config import PRESETS
 from stereo.data import PairSettings, StereoBatches
+from tests.noise_photos import write_noise_photos
 from tests.stereo.tiny import TINY
 
 
@@ -16,12 +16,7 @@ from tests.stereo.tiny import TINY
 def arguments(tmp_path, monkeypatch):
     """A run of a tiny network on photos of noise, a few seconds long."""
     monkeypatch.setitem(training.PRESETS, "tiny", TINY)
-    rng = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
-    for number in range(5):
-        noise = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-        photo = cv2.resize(noise, (240, 160), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), photo)
+    write_noise_photos(tmp_path / "photos", 5)
     return [
         f"--photos={tmp_path / 'photos'}", f"--out={tmp_path / 'out'}", "--preset=tiny",
         "--workers=0", "--validate-every=2", "--validation-batches=1", "--hold-out=2",
