@@ -6,8 +6,11 @@ Channels are padded to DP; rows that are not valid are never read and hold zeros
 import triton
 import triton.language as tl
 
-PART: tl.constexpr = tl.constexpr(32)  # channels of a part of a float32 product
-PART_ROWS: tl.constexpr = tl.constexpr(16)  # rows from which a product is taken in parts
+# A float32 product keeps in registers all numbers of a row that it sums over. Where those are more
+# than LONG, they go in parts that are products of their own and are added up.
+LONG: tl.constexpr = tl.constexpr(64)
+PART: tl.constexpr = tl.constexpr(32)
+PART_ROWS: tl.constexpr = tl.constexpr(16)  # rows from which parts of the channels help
 
 
 @triton.jit
@@ -44,22 +47,26 @@ def add_rows(tensor, row, valid, x, D: tl.constexpr, DP: tl.constexpr):
 @triton.jit
 def product(a, b):
     """Product of a (R, N), rounded to the dtype of b, and b (N, D); float32 sums, no tf32."""
-    return tl.dot(a.to(b.dtype), b, input_precision="ieee")
+    R: tl.constexpr = a.shape[0]
+    N: tl.constexpr = a.shape[1]
+    if N > LONG and b.dtype == tl.float32:
+        weights = tl.permute(tl.reshape(a, (R, N // PART, PART)), (1, 0, 2))
+        rows = tl.reshape(b, (N // PART, PART, b.shape[1]))
+        total = tl.sum(tl.dot(weights, rows, input_precision="ieee"), 0)
+    else:
+        total = tl.dot(a.to(b.dtype), b, input_precision="ieee")
+    return total
 
 
 @triton.jit
 def logits(query, key, scale):
-    """Products (R, N) float32 of query (R, DP) with key (N, DP), times scale.
-
-    A float32 product keeps all channels of its rows in registers. Where those are many, the channels
-    go in parts that are products of their own and are added up.
-    """
+    """Products (R, N) float32 of query (R, DP) with key (N, DP), times scale."""
     R: tl.constexpr = query.shape[0]
     N: tl.constexpr = key.shape[0]
-    PARTS: tl.constexpr = query.shape[1] // PART
-    if PARTS > 2 and R >= PART_ROWS and query.dtype == tl.float32:
-        queries = tl.permute(tl.reshape(query, (R, PARTS, PART)), (1, 0, 2))
-        keys = tl.permute(tl.reshape(key, (N, PARTS, PART)), (1, 2, 0))
+    DP: tl.constexpr = query.shape[1]
+    if DP > LONG and R >= PART_ROWS and query.dtype == tl.float32:
+        queries = tl.permute(tl.reshape(query, (R, DP // PART, PART)), (1, 0, 2))
+        keys = tl.permute(tl.reshape(key, (N, DP // PART, PART)), (1, 2, 0))
         s = tl.sum(tl.dot(queries, keys, input_precision="ieee"), 0)
     else:
         s = tl.dot(query, tl.trans(key), input_precision="ieee")

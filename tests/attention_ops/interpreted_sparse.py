@@ -36,6 +36,7 @@ FINE = {
     "lines, two channels blocks": ((1, 1, 2, 2, 11, 33, 5, 4), False, True),
     "more top-K than candidates": ((1, 1, 1, 4, 3, 16, 2, 99), True, True),
     "no selection, two runs of candidates": ((1, 1, 1, 4, 14, 16, 13, 0), False, True),
+    "candidates in parts": ((1, 1, 1, 4, 18, 16, 17, 3), False, True),
 }
 # The same; L = P * F and S = R * F
 COARSE = {
