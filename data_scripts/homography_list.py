@@ -1,6 +1,5 @@
 """Pairs of images with a known homography: `pairs.json` lists of image0, image1 and H_0to1."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from data_scripts.images import (
 )
 from data_scripts.layers import inside
 from data_scripts.two_view import TwoView
-from data_scripts.untrusted import told_as
+from data_scripts.untrusted import read_json_rows, told_as
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ class HomographyPair:
 
 def read_pairs(list_path: Path) -> list[HomographyPair]:
     """The pairs of a JSON list; its image paths are relative to its folder."""
-    with told_as(list_path, "a JSON list of image0, image1 and H_0to1"):
-        return _pairs(json.loads(list_path.read_text(encoding="utf-8")), list_path)
+    wanted = "a JSON list of image0, image1 and H_0to1"
+    entries = read_json_rows(list_path, wanted)
+    with told_as(list_path, wanted):
+        return _pairs(entries, list_path)
 
 
-def _pairs(entries: Any, list_path: Path) -> list[HomographyPair]:
-    if not isinstance(entries, list):
-        raise ValueError(f"{list_path} must hold a list of pairs, got {type(entries).__name__}")
+def _pairs(entries: list[dict[str, Any]], list_path: Path) -> list[HomographyPair]:
     pairs = []
     for number, entry in enumerate(entries):
         missing = [key for key in ("image0", "image1", "H_0to1") if key not in entry]

@@ -8,7 +8,6 @@
 Depth is 16-bit, in millimetres; 0 and 65535 are unknown. A folder may hold one scan, or folders of scans.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from data_scripts.images import read_depth
 from data_scripts.planners.raw_files import read_pose
 from data_scripts.planners.scannet_frames import camera
 from data_scripts.shard_files import scaled_K
+from data_scripts.untrusted import read_json_rows
 
 MM = 0.001
 FARTHEST = 65.0  # metres; 65535 mm says unknown, in 7-Scenes
@@ -94,7 +94,7 @@ def _scan(folder: Path, K: np.ndarray | None) -> Scan | None:
 def _listed_frames(folder: Path) -> Scan:
     path = folder / "frames.json"
     frames = []
-    for n, row in enumerate(_rows(path)):
+    for n, row in enumerate(read_json_rows(path, "a JSON list of frames")):
         where = f"{path}, frame {n}"
         T_c2w = _matrix(row, "T_c2w", 4, where)
         K, K_depth = _matrix(row, "K", 3, where), _optional_matrix(row, "Kd", 3, where)
@@ -109,7 +109,7 @@ def _listed_pairs(folder: Path) -> Scan | None:
     frames: list[Frame] = []
     numbers_of: dict[Path, int] = {}
     listed = []
-    for n, row in enumerate(_rows(path)):
+    for n, row in enumerate(read_json_rows(path)):
         if "depth0" not in row or "T_0to1" not in row:
             return None
         where = f"{path}, pair {n}"
@@ -180,16 +180,6 @@ def _first(folder: Path, stem: str, suffixes: Sequence[str]) -> Path:
 def _number(stem: str) -> tuple[int, str]:
     found = re.search(r"\d+", stem)
     return int(found[0]) if found else -1, stem
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: wanted a JSON list, got {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path}: wanted a JSON list of objects, got another value")
-    return rows
 
 
 def _file(row: dict[str, Any], key: str, folder: Path, where: str) -> Path:

@@ -5,12 +5,13 @@ A header of a few bytes can promise terabytes. No compression that these formats
 asked for.
 """
 
+import json
 import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import h5py
 import numpy as np
@@ -93,6 +94,24 @@ def read_h5_array(entry: object, path: str | Path) -> np.ndarray:
         raise ValueError(f"{path}: wanted {entry.name} inside the file, got a link to another one")
     check_size(int(entry.nbytes), Path(path).stat().st_size, f"{path}: {entry.name}")
     return np.asarray(entry[()])
+
+
+def read_json_rows(path: Path, wanted: str = "a JSON list of pairs") -> list[dict[str, Any]]:
+    """The objects of a JSON list.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no such list; one line.
+    """
+    with told_as(path, wanted):
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: wanted {wanted}, got {type(rows).__name__}")
+    strange = next((n for n, row in enumerate(rows) if not isinstance(row, dict)), None)
+    if strange is not None:
+        got = type(rows[strange]).__name__
+        raise ValueError(f"{path}: wanted {wanted}, each an object, got {got} in place {strange}")
+    return rows
 
 
 def read_npz(

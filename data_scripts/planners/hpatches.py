@@ -5,7 +5,6 @@ Oxford     bikes/img1.ppm to img6.ppm, H1to2p to H1to6p (other suffixes will do)
 lists      pairs.json: objects with image0, image1 and H_0to1, beside the images
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from data_scripts.catalogue import HPATCHES, OWN
 from data_scripts.plan import ImageSource, Plan, PlanBuilder
 from data_scripts.planners.raw_files import Missing, existing_folder, info, read_matrix
+from data_scripts.untrusted import read_json_rows
 
 SEQUENCES = 116
 IMAGES = 6
@@ -71,7 +71,7 @@ def _image(builder: PlanBuilder, path: Path, base: Path) -> int:
 
 def _plan_list(path: Path) -> Plan:
     missing, builder = Missing(OWN), PlanBuilder()
-    for number, row in enumerate(_rows(path)):
+    for number, row in enumerate(read_json_rows(path)):
         where = f"{path}, pair {number}"
         H = _homography(row, where)
         images = [path.parent / str(row.get(key)) for key in ("image0", "image1")]
@@ -87,16 +87,6 @@ def _plan_list(path: Path) -> Plan:
     return builder.plan(
         info(OWN, name=f"homographies of {path.parent.name}"), missing.remarks("images")
     )
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: wanted a JSON list of pairs, got {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path}: wanted a JSON list of objects, got another value")
-    return rows
 
 
 def _homography(row: dict[str, Any], where: str) -> np.ndarray:

@@ -1,12 +1,11 @@
 """Pair lists in JSON: a list of objects with image0, image1 and K0, K1, T_0to1 or H_0to1."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_scripts.untrusted import told_as
+from data_scripts.untrusted import read_json_rows, told_as
 from eval.pairs import HomographyTruth, ImagePair, PoseTruth, Truth
 
 
@@ -17,10 +16,8 @@ def read_pairs_json(path: Path) -> list[ImagePair]:
         FileNotFoundError: no such list.
         ValueError: not such a list; the message names file, pair and key.
     """
+    rows = read_json_rows(path)
     with told_as(path, "a JSON list of pairs"):
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(rows, list):
-            raise ValueError(f"{path}: wanted a JSON list of pairs, got {type(rows).__name__}")
         return [_pair(row, n, path) for n, row in enumerate(rows)]
 
 

@@ -5,7 +5,6 @@ per pixel of disparity, 0 = unknown) and has_nocc; where that is true, nocc.png 
 that the right image shows. The disparity may also be .pfm, .npy or a KITTI .png; then disp_scale is left out.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import numpy as np
 
 from data_scripts.disparity_files import read_disparity
 from data_scripts.image_files import read_image
+from data_scripts.untrusted import read_json_rows
 from eval.readers.converted_stereo import read_converted_stereo
+from eval.set_place import is_converted
 from eval.stereo_pairs import StereoPair, StereoTruth, seen_inside
 
 VISIBLE = 255  # in nocc.png
@@ -57,7 +58,7 @@ class ListedTruth:
 
 def read_any_disparities(place: Path) -> list[StereoPair]:
     """The pairs of a list, of the folder that holds index.json, or of a converted file."""
-    if place.suffix in (".h5", ".hdf5"):
+    if is_converted(place):
         return read_converted_stereo(place)
     return read_stereo_pairs(place / "index.json" if place.is_dir() else place)
 
@@ -69,19 +70,11 @@ def read_stereo_pairs(path: Path) -> list[StereoPair]:
         FileNotFoundError: no such list.
         ValueError: not such a list; the message names file, pair and key.
     """
-    try:
-        rows = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: wanted a JSON list of pairs, got {error}") from error
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: wanted a JSON list of pairs, got {type(rows).__name__}")
-    return [_pair(row, n, path) for n, row in enumerate(rows)]
+    return [_pair(row, n, path) for n, row in enumerate(read_json_rows(path))]
 
 
-def _pair(row: Any, number: int, path: Path) -> StereoPair:
+def _pair(row: dict[str, Any], number: int, path: Path) -> StereoPair:
     where = f"{path}, pair {number}"
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: wanted an object, got {type(row).__name__}")
     for key, kind in KEYS.items():
         if not isinstance(row.get(key), kind):
             raise ValueError(f"{where}: wanted {key} as {kind.__name__}, got {row.get(key)!r}")

@@ -40,7 +40,7 @@ def test_the_wall_of_graffiti_overlaps_its_steep_view():
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({}, "must hold a list"),
+        ({}, "wanted a JSON list of image0, image1 and H_0to1, got dict"),
         ([{"image0": "a.png"}], "pair 0 of .* must have image1, H_0to1"),
         ([{"image0": "a", "image1": "b", "H_0to1": [[1, 0], [0, 1]]}], "3 x 3 and invertible"),
         ([{"image0": "a", "image1": "b", "H_0to1": [[0] * 3] * 3}], "3 x 3 and invertible"),

@@ -12,6 +12,7 @@ from data_scripts.untrusted import (
     check_size,
     open_untrusted_h5,
     read_h5_array,
+    read_json_rows,
     read_npy,
     read_npz,
     told_as,
@@ -96,6 +97,33 @@ def test_what_is_told_well_already_goes_through():
         raise ValueError("some/file: no good")
     with pytest.raises(FileNotFoundError), told_as("some/file", "a map"):
         raise FileNotFoundError("some/file")
+
+
+def test_objects_of_a_json_list_come_back(tmp_path):
+    path = tmp_path / "pairs.json"
+    path.write_text('[{"image0": "ä.png"}, {}]', encoding="utf-8")
+    assert read_json_rows(path) == [{"image0": "ä.png"}, {}]
+    path.write_text("[]")
+    assert read_json_rows(path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[", "Expecting value"),
+        (b"{}", "wanted a list of things, got dict"),
+        (b"[{}, 3]", "wanted a list of things, each an object, got int in place 1"),
+        (b"\xff\xfe", "codec can't decode"),
+        (b"[" * 100_000, "RecursionError"),
+    ],
+)
+def test_what_is_no_list_of_objects_is_told_in_one_line(tmp_path, content, said):
+    path = tmp_path / "pairs.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said) as told:
+        read_json_rows(path, "a list of things")
+    assert str(told.value).startswith(str(path))
+    assert "\n" not in str(told.value)
 
 
 def test_a_heap_without_an_end_is_refused_before_the_library_walks_it(tmp_path):

@@ -56,7 +56,7 @@ def test_a_wrong_entry_is_named(tmp_path, changes, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[", "got Expecting"), ("{}", "got dict"), ("[3]", "wanted an object, got int")],
+    [("[", "Expecting value"), ("{}", "got dict"), ("[3]", "each an object, got int")],
 )
 def test_what_is_no_list_of_pairs_is_refused(tmp_path, text, message):
     (tmp_path / "index.json").write_text(text)
