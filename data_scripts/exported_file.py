@@ -70,7 +70,11 @@ def write_exported(path: Path, program: ExportedProgram, signature: Signature) -
 
 
 def _to_onnx(program: ExportedProgram, signature: Signature) -> Any:
-    """The ModelProto of a program; equal candidates of a sort keep their order."""
+    """The ModelProto of a program; equal candidates of a sort keep their order.
+
+    Constants are left to the runtime, which folds them in seconds as it loads; the exporter's own
+    optimiser takes minutes for a network of some thousand operators.
+    """
     op = import_module("onnxscript").opset18
 
     def stable_sort(values: Any, stable: bool, dim: int, descending: bool = False) -> Any:  # noqa: ARG001
@@ -87,6 +91,7 @@ def _to_onnx(program: ExportedProgram, signature: Signature) -> Any:
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            optimize=False,
             custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
         )
     assert exported is not None

@@ -1,7 +1,8 @@
 """How fast point decoders learn, by the attention in them: one budget, the same pairs, the same order.
 
 The decoders find their first reference point themselves, from the query alone, as DETR's successors do: with
-the peak of a correlation as the start there would be little left for cross-attention to learn. The
+the peak of a correlation as the start there would be little left for cross-attention to learn. Where
+attention has keys, it starts by comparing what queries and cells show (`PointConfig.alike`). The
 matcher's features of a fixed set of synthetic pairs are made once, so that steps are cheap.
 """
 
@@ -35,11 +36,11 @@ LIMITS_PX = (4.0, 8.0)  # half a coarse cell, and one
 class Budget:
     """What every decoder gets."""
 
-    steps: int = 2500
-    validate_every: int = 50
-    batch: int = 8  # pairs of a step
-    points: int = 64  # of each pair, drawn anew each time
-    learning_rate: float = 5e-4  # constant after the warm-up, so that any two steps can be compared
+    steps: int
+    validate_every: int
+    batch: int  # pairs of a step
+    points: int  # of each pair, drawn anew each time
+    learning_rate: float  # constant after the warm-up, so that any two steps can be compared
     warmup: int = 100
 
 
@@ -71,6 +72,7 @@ class Row:
     median_px: float
     seconds: float  # of training until here
     parameters: int
+    own_place_8px: float  # the share that answering with the place in image 0 would have
 
 
 def fixed_pairs(
@@ -149,7 +151,7 @@ def learn(
         spent += time.perf_counter() - began
         if step % budget.validate_every == 0 or step == budget.steps:
             (half_cell, cell), median = accuracy(state.average, validation)
-            found = (half_cell, cell, median, spent, parameters)
+            found = (half_cell, cell, median, spent, parameters, own_place(validation))
             yield Row(config.attention, seed, step, *found)
 
 
@@ -159,11 +161,23 @@ def accuracy(decoder: PointDecoder, pairs: FixedPairs) -> tuple[list[float], flo
     distances = []
     for chosen in torch.arange(len(pairs)).split(BATCH):
         part = _taken(pairs, chosen)
-        away = (_decoded(decoder, part).points - part.points1).norm(dim=-1)
-        distances.append(away[part.visible])
+        distances.append(_distances(_decoded(decoder, part).points, part))
     all_of_them = torch.cat(distances)
-    shares = [float((all_of_them <= limit).float().mean()) for limit in LIMITS_PX]
-    return shares, float(all_of_them.median())
+    return _shares(all_of_them), float(all_of_them.median())
+
+
+def own_place(pairs: FixedPairs) -> float:
+    """Share of the visible points within 8 px of where they are in image 0: no decoder at all."""
+    return _shares(_distances(pairs.points0, pairs))[-1]
+
+
+def _distances(answers: Tensor, pairs: FixedPairs) -> Tensor:
+    """Of the visible points, in px."""
+    return (answers - pairs.points1).norm(dim=-1)[pairs.visible]
+
+
+def _shares(distances: Tensor) -> list[float]:
+    return [float((distances <= limit).float().mean()) for limit in LIMITS_PX]
 
 
 def final_accuracy(rows: Sequence[Row], attention: str, seed: int) -> float:

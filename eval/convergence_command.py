@@ -33,19 +33,21 @@ class Arguments:
     """Of the decoders."""
     seeds: tuple[int, ...] = (0, 1)
     """Of the weights at the start; each decoder is trained once for each."""
-    pairs: int = 400
+    pairs: int = 2000
     """Pairs to train on."""
-    validation_pairs: int = 40
+    validation_pairs: int = 64
     """Pairs of other photographs to validate on."""
     side: int = 64
     """Of the images, px, a multiple of 16."""
     points: int = 128
     """Points of each pair."""
-    channels: int = 64
+    channels: int = 128
     """Of the decoders."""
     layers: int = 3
     """Of the decoders."""
-    steps: int = 6000
+    alike: bool = True
+    """Whether attention starts by comparing what queries and cells show."""
+    steps: int = 2000
     """Of each run."""
     validate_every: int = 50
     """Steps between validations."""
@@ -110,6 +112,7 @@ def measure(arguments: Arguments) -> "list[Row]":
         config = PointConfig(
             attention=name,
             start="learned",
+            alike=arguments.alike,
             channels=arguments.channels,
             layers=arguments.layers,
             refinements=0,
@@ -274,7 +277,8 @@ def _cells(row: Reached) -> list[str]:
 
 def markdown(rows: "Sequence[Row]") -> str:
     """What came out, as a Markdown table."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *map(_cells, reached(rows))]
+    own = ["own place", f"{100 * rows[0].own_place_8px:.1f} %", ""]
+    lines = [HEADINGS, ["---"] * len(HEADINGS), own, *map(_cells, reached(rows))]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 

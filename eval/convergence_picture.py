@@ -32,6 +32,9 @@ def draw_convergence(rows: Sequence[Row], title: str, path: Path) -> None:
             seeds = dict.fromkeys(row.seed for row in rows if row.attention == BASE)
             ends = [final_accuracy(rows, BASE, seed) for seed in seeds]
             axes.axhline(sum(ends) / len(ends), color="black", ls=":", lw=1)
+        if field == "within_8px":
+            own = rows[0].own_place_8px
+            axes.axhline(own, color="grey", ls="--", lw=1, label="own place, no decoder")
         axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     with replacing(path) as temporary:

@@ -6,6 +6,7 @@ et al., "COTR: Correspondence Transformer for Matching Across Images", ICCV 2021
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attention_ops import DeformableAttention, PointedMechanism, build_attention, point_encoding
@@ -21,6 +22,7 @@ MECHANISMS: dict[DecoderAttention, str] = {
 }
 TOPK = (8, 8)  # of the quadtree: two levels, so that a point is a block of 2 x 2 equal queries
 BLOCK = 2 ** (len(TOPK) - 1)
+ALIKE_GAIN = 2.0  # of queries and keys that start alike: cosines become scores of a few units
 
 
 class PointAttention(nn.Module):
@@ -48,6 +50,16 @@ class PointAttention(nn.Module):
         elif name == "quadtree":
             settings = {"topk": TOPK}
         self.mechanism = build_attention(MECHANISMS[name], channels, heads, kind, **settings)
+
+    @torch.no_grad()
+    def start_alike(self) -> None:
+        """Scores start as inner products of queries and cells; deformable attention has no keys."""
+        if isinstance(self.mechanism, DeformableAttention):
+            return
+        for projection in (self.mechanism.query, self.mechanism.key):
+            projection.weight.copy_(ALIKE_GAIN * torch.eye(len(projection.weight)))
+            if projection.bias is not None:
+                projection.bias.zero_()
 
     def forward(self, query: Tensor, points: Tensor, pyramid: Pyramid) -> Tensor:
         """Messages (B, N, C) to queries (B, N, C) that look from or around points (B, N, 2) px."""

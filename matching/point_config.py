@@ -14,6 +14,8 @@ class PointConfig:
     # Where a point is looked for first: the peak of its correlation with the coarse map, or what a
     # small network says from the query alone, as in DETR's successors.
     start: Literal["correlation", "learned"] = "correlation"
+    # Whether untrained attention to the other image already compares what queries and cells show.
+    alike: bool = False
     channels: int = 96
     heads: int = 4
     layers: int = 3

@@ -135,11 +135,23 @@ class PointDecoder(nn.Module):
             )
             for number in range(config.layers)
         )
+        if config.alike:
+            self._start_alike(config.coarse_channels)
         self.refiner = PointRefiner(config.refinements) if config.refinements else None
         known = channels + CERTAINTIES * correlated + (config.refinements > 0)
         self.visible = nn.Sequential(
             nn.Linear(known, channels), nn.ReLU(inplace=True), nn.Linear(channels, 1)
         )
+
+    @torch.no_grad()
+    def _start_alike(self, coarse_channels: int) -> None:
+        """Queries and cells of the coarse map start with one projection, which keeps angles."""
+        nn.init.orthogonal_(self.coarse.weight)
+        self.query.weight.zero_()
+        self.query.weight[:, :coarse_channels] = self.coarse.weight
+        self.query.bias.copy_(self.coarse.bias)
+        for layer in self.layers:
+            layer.other.start_alike()
 
     def pyramid(self, side: SideMaps) -> Pyramid:
         """The maps that the layers attend to, with places added to what they show."""

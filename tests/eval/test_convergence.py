@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,9 +13,10 @@ from eval.convergence import (
     accuracy,
     final_accuracy,
     learn,
+    own_place,
     steps_to_reach,
 )
-from eval.convergence_command import main, reached
+from eval.convergence_command import main, markdown, reached
 from eval.convergence_picture import draw_convergence
 from matching.checkpoint import save_checkpoint
 from matching.model import build_matcher
@@ -28,7 +30,7 @@ TINY_DECODER = PointConfig(
 
 
 def row(attention, step, share, seed=0):
-    return Row(attention, seed, step, share / 2, share, 9.0, 1.0, 10)
+    return Row(attention, seed, step, share / 2, share, 9.0, 1.0, 10, 0.25)
 
 
 ROWS = [row("full", step, share) for step, share in ((10, 0.1), (20, 0.4), (30, 0.6), (40, 0.8))]
@@ -78,6 +80,14 @@ def test_accuracy_counts_visible_points_only(generator):
     visible[:, 3:] = False
     parts = {**vars(known), "points1": far, "visible": visible}
     assert accuracy(decoder, FixedPairs(**parts))[1] < 100 > median
+
+
+def test_the_own_place_is_right_where_nothing_moved(generator):
+    known = pairs(generator)
+    assert own_place(known) == 1
+    moved = known.points1 + torch.tensor([9.0, 0.0]) * torch.tensor([0, 0, 1, 1, 1])[:, None]
+    assert own_place(replace(known, points1=moved)) == pytest.approx(0.4)
+    assert "| own place | 25.0 % |" in markdown(ROWS)
 
 
 def test_curves_are_drawn_for_runs_of_any_length(tmp_path):

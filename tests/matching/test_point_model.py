@@ -2,10 +2,12 @@ import logging
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from matching.config import PRESETS
 from matching.model import build_matcher
 from matching.point_config import PointConfig
+from matching.point_maps import Pyramid
 from matching.point_model import (
     PointMatcher,
     build_point_matcher,
@@ -56,6 +58,29 @@ def test_a_batch_gives_what_its_pairs_and_points_give(attention, start, generato
     alone = points(image0[1:], image1[1:], asked[1:, 2:5])
     torch.testing.assert_close(alone.points1[0], together.points1[1, 2:5], atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(alone.confidence[0], together.confidence[1, 2:5], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("attention", ["full", "conditional", "quadtree"])
+def test_what_starts_alike_attends_to_what_looks_alike(attention, generator):
+    points = tiny_point_matcher(attention=attention, start="learned", alike=True, refinements=0)
+    other = points.decoder.layers[0].other
+    for projection in (other.mechanism.value, other.mechanism.out):
+        torch.nn.init.eye_(projection.weight)
+        if projection.bias is not None:
+            torch.nn.init.zeros_(projection.bias)
+    cells = 5 * F.normalize(torch.randn(1, 4, 4, 16, generator=generator), dim=-1)
+    pyramid = Pyramid(cells, None, (), (), torch.tensor([[32.0, 32.0]]))
+    middle = torch.full((1, 16, 2), 15.5)
+    message = other(cells.flatten(1, 2), middle, pyramid)
+    nearest = torch.cdist(message, cells.flatten(1, 2))[0].argmin(-1)
+    assert (nearest == torch.arange(16)).float().mean() > 0.8
+
+
+def test_queries_and_cells_that_start_alike_share_one_projection():
+    decoder = tiny_point_matcher(attention="full", alike=True).decoder
+    torch.testing.assert_close(decoder.query.weight[:, :16], decoder.coarse.weight)
+    gram = decoder.coarse.weight @ decoder.coarse.weight.mT
+    torch.testing.assert_close(gram, torch.eye(16), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
