@@ -18,8 +18,8 @@ MAX_SLAB = 1 << 31  # elements of one head of one image: offsets inside it are i
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}  # no loop gains from loads ahead of their use
 FINE_BYTES = 1 << 12  # of keys that a warp of a fine program holds: more would spill registers
 COARSE_KEYS = 64  # columns of the tile of the coarse forward, or more for a longer selection
-WIDE_COARSE_KEYS = 32  # the same for float32 rows of more channels than this:
-WIDE_CHANNELS = 64
+WIDE_COARSE_KEYS = 32  # the same for float32 rows of more channels than these
+WIDE_CHANNELS = 64  # float32 rows from which a block has few queries, however many there are
 COARSE_TILE = {4: 1 << 12, 2: 1 << 14}  # by bytes: numbers of keys from which 4 warps would spill
 MANY_QUERIES = 1 << 14  # a GPU of 132 processors has 4 blocks of 32 queries on each
 BACKWARD_SIDE = 32
@@ -59,9 +59,9 @@ def coarse_blocks(L: int, channels: int, topk: int, slabs: int, element_size: in
 
     A tile has at least as many columns as are selected: see `coarse_forward`, step 1.
     """
-    is_wide = element_size == 4 and channels > WIDE_CHANNELS
-    queries = 32 if slabs * L >= MANY_QUERIES and not is_wide else 16
-    keys = padded(topk, WIDE_COARSE_KEYS if is_wide else COARSE_KEYS)
+    width = channels if element_size == 4 else 0
+    queries = 32 if slabs * L >= MANY_QUERIES and width < WIDE_CHANNELS else 16
+    keys = padded(topk, WIDE_COARSE_KEYS if width > WIDE_CHANNELS else COARSE_KEYS)
     return Blocks(queries, keys, 8 if keys * channels >= COARSE_TILE[element_size] else 4)
 
 
