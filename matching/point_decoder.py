@@ -151,6 +151,7 @@ class PointDecoder(nn.Module):
         self.query.weight[:, :coarse_channels] = self.coarse.weight
         self.query.bias.copy_(self.coarse.bias)
         for layer in self.layers:
+            assert isinstance(layer, PointLayer)
             layer.other.start_alike()
 
     def pyramid(self, side: SideMaps) -> Pyramid:
