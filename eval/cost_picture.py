@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_scripts.atomic import replacing
+from data_scripts.figure_file import finished
 from eval.cost import CostRow, crossover
 
 DPI = 110
@@ -34,8 +34,7 @@ def draw_costs(rows: Sequence[CostRow], title: str, path: Path) -> None:
             _panel(axes[line][column], of_pass, field, name)
     axes[0][0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    finished(figure, path)
 
 
 def _panel(axes: Axes, rows: Sequence[CostRow], field: str, pass_name: str) -> None:
@@ -73,5 +72,4 @@ def draw_against_accuracy(
             axes.annotate(name, (largest.flops / 1e9, accuracy), fontsize=8)
     axes.set(xscale="log", xlabel="GFLOP, forward, largest size", ylabel=label)
     axes.grid(alpha=0.3, which="both")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    finished(figure, path)

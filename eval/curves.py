@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_scripts.atomic import replacing
+from data_scripts.figure_file import finished
 
 DPI = 100
 
@@ -44,5 +44,4 @@ def draw_recall(curves: Sequence[Curve], limit: float, unit: str, title: str, pa
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    finished(figure, path)

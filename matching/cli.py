@@ -92,13 +92,12 @@ def run(command: MatchCommand) -> str:
 def _check_outputs(command: MatchCommand) -> None:
     """Raises before the work if its results could not be written."""
     from data_scripts.atomic import writable
+    from data_scripts.figure_file import PICTURE_SUFFIXES
     from matching.export import WRITERS
 
     if command.output is not None:
         writable(command.output, tuple(WRITERS))
     if command.viz is not None or command.show_attention is not None:
-        from matching.draw import PICTURE_SUFFIXES
-
         writable(command.viz or command.attention_path, PICTURE_SUFFIXES)
 
 

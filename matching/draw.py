@@ -12,12 +12,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from data_scripts.atomic import replacing, writable
+from data_scripts.figure_file import finished
 from data_scripts.given_images import Image, as_rgb8
 from matching.attention_view import AttentionTrace
 from matching.matches import Matches
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 FIGURE_WIDTH = 12.0  # inches
 FIGURE_HEIGHTS = (2.5, 16.0)  # inches; very tall or flat images would give absurd figures
 DPI = 150
@@ -149,12 +148,3 @@ def _shown(image: np.ndarray) -> np.ndarray:
         height, width = (max(1, round(side * scale)) for side in grey.shape)
         grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(MUTED * grey)
-
-
-def finished(figure: Figure, path: str | Path | None) -> Figure:
-    """The figure, written to `path` if there is one."""
-    if path is not None:
-        path = writable(path, PICTURE_SUFFIXES)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix.lower()[1:])
-    return figure

@@ -76,7 +76,7 @@ def run(command: PointCommand) -> str:
 def _check(command: PointCommand) -> None:
     """Raises before the work for what could not be done or written."""
     from data_scripts.atomic import writable
-    from matching.draw import PICTURE_SUFFIXES
+    from data_scripts.figure_file import PICTURE_SUFFIXES
     from matching.point_files import PAIR_SUFFIXES, TRACK_SUFFIXES
 
     if command.video is None and len(command.images) != 2:

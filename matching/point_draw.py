@@ -7,8 +7,9 @@ from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from data_scripts.figure_file import finished
 from data_scripts.given_images import Image, as_rgb8
-from matching.draw import finished, side_by_side
+from matching.draw import side_by_side
 from matching.point_prediction import PointMatches
 from matching.point_tracks import Tracks
 

@@ -84,12 +84,11 @@ def _check_outputs(command: StereoCommand) -> None:
     """Raises before the work if its results could not be written."""
     from data_scripts.atomic import writable
     from data_scripts.disparity_files import WRITERS
+    from data_scripts.figure_file import PICTURE_SUFFIXES
 
     if command.output is not None:
         writable(command.output, tuple(WRITERS))
     if command.viz is not None:
-        from stereo.draw import PICTURE_SUFFIXES
-
         writable(command.viz, PICTURE_SUFFIXES)
     if command.ply is not None:
         writable(command.ply, (".ply",))

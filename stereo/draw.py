@@ -10,11 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from data_scripts.atomic import replacing, writable
+from data_scripts.figure_file import finished
 from data_scripts.given_images import Image, as_rgb8
 from stereo.disparity import Disparity
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 PANEL_WIDTH = 6.0  # inches
 PANEL_HEIGHTS = (1.0, 10.0)  # inches; very tall or flat images would give absurd figures
 TITLE_HEIGHT = 0.4  # inches
@@ -77,7 +76,7 @@ def draw_disparity(
             Panel("true disparity", known, "px", limits),
             Panel(_error_title(error), error, "px", (0.0, LARGEST_ERROR), "inferno"),
         ]
-    return _finished(_figure(panels), path)
+    return finished(_figure(panels), path)
 
 
 def _check_size(name: str, image: np.ndarray, disparity: Disparity) -> None:
@@ -138,11 +137,3 @@ def _draw_panel(figure: Figure, axes: Axes, panel: Panel) -> None:
     if panel.label:
         scale = axes.inset_axes((1.01, 0, 0.025, 1))  # as high as the picture
         figure.colorbar(drawn, cax=scale, label=panel.label)
-
-
-def _finished(figure: Figure, path: str | Path | None) -> Figure:
-    if path is not None:
-        path = writable(path, PICTURE_SUFFIXES)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix.lower()[1:])
-    return figure
