@@ -43,3 +43,11 @@ def run_subcommand(module: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt as stop:
         print("stopped:", str(stop) or "nothing was written", file=sys.stderr)
         return STOPPED
+
+
+def check_counts(options: object, *names: str) -> None:
+    """Raises ValueError where an attribute of `options` is a number below 1; None is left alone."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")

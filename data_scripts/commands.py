@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import tyro
 
+from data_scripts.command_line import check_counts
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -38,9 +40,7 @@ class Conversion:
     """Only say what is there and what is missing."""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "shard_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+        check_counts(self, "workers", "shard_images")
 
     def plan(self) -> "Plan":
         """What is to be converted."""

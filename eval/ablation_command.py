@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from data_scripts.command_line import run_command
+from data_scripts.command_line import check_counts, run_command
 
 if TYPE_CHECKING:
     from eval.ablation import Accuracy
@@ -102,9 +102,7 @@ def ablate(arguments: Arguments) -> "tuple[list[Accuracy], list[CostRow]]":
 
     for name in arguments.mechanisms:
         config_of(name)
-    for name in ("steps", "batch", "side", "pairs", "checks"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name} must be 1 or more, got {getattr(arguments, name)}")
+    check_counts(arguments, "steps", "batch", "side", "pairs", "checks")
     if not arguments.seeds:
         raise ValueError("--seeds must be at least one number, got none")
     if arguments.threads:

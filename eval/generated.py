@@ -17,7 +17,7 @@ import tyro
 from tqdm import tqdm
 
 from data_scripts.atomic import replacing
-from data_scripts.command_line import run_command
+from data_scripts.command_line import check_counts, run_command
 
 PROG = "python -m eval.generated"
 SCENES_FROM = 707  # the first scene of the test set
@@ -204,8 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _make(arguments: Arguments) -> None:
-    if arguments.pairs < 1:
-        raise ValueError(f"--pairs must be 1 or more, got {arguments.pairs}")
+    check_counts(arguments, "pairs")
     write_set(arguments.folder, arguments.pairs, arguments.seed)
     print(f"{arguments.folder}: {arguments.pairs} pairs; exact matches in exact.h5")
 

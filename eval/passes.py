@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from data_scripts.command_line import check_counts
 from eval.journal import Journal, Row
 from eval.predictions import DisparityPrediction, Prediction, PredictionStore
 
@@ -35,10 +36,7 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.max_disp is not None and not self.max_disp > 0:
             raise ValueError(f"--max-disp must be positive, got {self.max_disp}")
-        for name in ("repeats", "limit", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be 1 or more, got {value}")
+        check_counts(self, "repeats", "limit", "workers")
 
 
 def predict_all(

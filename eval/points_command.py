@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from data_scripts.command_line import run_command
+from data_scripts.command_line import check_counts, run_command
 
 if TYPE_CHECKING:
     from eval.points import KnownPoints, PointScore
@@ -72,8 +72,7 @@ def measure(arguments: Arguments) -> "list[PointScore]":
     from eval.points import scores
     from matching.predictor import load_predictor
 
-    if min(arguments.pairs, arguments.points, arguments.side) < 1:
-        raise ValueError("--pairs, --points and --side must be 1 or more")
+    check_counts(arguments, "pairs", "points", "side")
     predictor = load_predictor(arguments.weights, point_weights=arguments.point_weights)
     sets = list(_sets(arguments))
     if not sets:

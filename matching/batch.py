@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
+from data_scripts.command_line import check_counts
 from data_scripts.long_run import open_run, progress_bar
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions
 
@@ -74,10 +75,7 @@ class BatchCommand:
                 "wanted one of --pairs FILE, --exhaustive, --sequential N and --retrieve K, got "
                 f"{sum(chosen) or 'none'}"
             )
-        for name in ("sequential", "retrieve", "shard_pairs", "batch_size", "actors"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be 1 or more, got {value}")
+        check_counts(self, "sequential", "retrieve", "shard_pairs", "batch_size", "actors")
 
 
 def parse(argv: Sequence[str]) -> BatchCommand:

@@ -1,6 +1,14 @@
+from types import SimpleNamespace
+
 import pytest
 
-from data_scripts.command_line import FAILED, STOPPED, run_command, run_subcommand
+from data_scripts.command_line import (
+    FAILED,
+    STOPPED,
+    check_counts,
+    run_command,
+    run_subcommand,
+)
 
 MODULE = """
 import sys
@@ -60,3 +68,10 @@ def test_a_subcommand_prints_what_it_gives_or_why_not(module, capsys, word, code
     assert run_subcommand(module, [word]) == code
     said = capsys.readouterr()
     assert (said.out, said.err) == (out, err)
+
+
+def test_counts_below_one_are_told_by_the_name_of_their_option():
+    options = SimpleNamespace(pairs=1, shard_images=0, limit=None)
+    check_counts(options, "pairs", "limit")
+    with pytest.raises(ValueError, match="--shard-images must be 1 or more, got 0"):
+        check_counts(options, "pairs", "shard_images")
