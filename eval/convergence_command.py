@@ -6,7 +6,6 @@ was stopped goes on with the decoders and seeds that are missing.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from data_scripts.command_line import check_counts, run_command
 
+if TYPE_CHECKING:
     from eval.convergence import Budget, FixedPairs, Row
 
 PROG = "python -m eval convergence"
@@ -75,16 +74,17 @@ class Reached:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 for an input that is not as it must be."""
     arguments = tyro.cli(Arguments, prog=PROG, args=argv)
-    try:
-        rows = measure(arguments)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(f"{PROG}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    from eval.console import print_tables
+    return run_command(PROG, lambda: show(arguments))
 
-    print_tables([as_table(rows)])
+
+def show(arguments: Arguments) -> None:
+    """Trains, writes the files, and prints the table and where they are."""
+    from eval.console import print_tables
+    from eval.tables import terminal_table
+
+    rows = measure(arguments)
+    print_tables([terminal_table(HEADINGS, cells(rows), wrap=True)])
     print(f"{arguments.out / 'convergence.json'}, {arguments.out / 'convergence.png'}")
-    return 0
 
 
 def measure(arguments: Arguments) -> "list[Row]":
@@ -131,9 +131,8 @@ def measure(arguments: Arguments) -> "list[Row]":
 
 
 def _check(arguments: Arguments) -> None:
-    for name in ("pairs", "validation_pairs", "points", "steps", "batch", "points_per_step"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be 1 or more")
+    names = ("pairs", "validation_pairs", "points", "steps", "batch", "points_per_step")
+    check_counts(arguments, *names)
     if arguments.side < 32 or arguments.side % 16:
         raise ValueError(f"--side must be a multiple of 16 and 32 or more, got {arguments.side}")
     if not arguments.seeds or not arguments.attentions or arguments.validate_every < 1:
@@ -236,12 +235,12 @@ def _settings(arguments: Arguments) -> dict[str, Any]:
 def _write_all(arguments: Arguments, rows: "list[Row]") -> None:
     from data_scripts.atomic import write_text
     from eval.convergence_picture import draw_convergence
-    from eval.environment import environment
+    from eval.record import write_record
+    from eval.tables import markdown
 
-    known = {"settings": _settings(arguments), "environment": environment()}
-    text = json.dumps(known | {"rows": [asdict(row) for row in rows]}, indent=1)
-    write_text(arguments.out / "convergence.json", text)
-    write_text(arguments.out / "convergence.md", markdown(rows))
+    path = arguments.out / "convergence.json"
+    write_record(path, settings=_settings(arguments), rows=rows)
+    write_text(arguments.out / "convergence.md", markdown(HEADINGS, cells(rows)))
     title = (
         f"point decoders without correlation start, {arguments.side} px, {arguments.pairs} pairs, "
         f"{arguments.layers} layers of {arguments.channels} channels, rate {arguments.learning_rate:g}"
@@ -275,18 +274,7 @@ def _cells(row: Reached) -> list[str]:
     return [row.attention, final, ", ".join("never" if n is None else str(n) for n in row.steps)]
 
 
-def markdown(rows: "Sequence[Row]") -> str:
-    """What came out, as a Markdown table."""
+def cells(rows: "Sequence[Row]") -> list[list[str]]:
+    """What came out, under HEADINGS: first of no decoder at all."""
     own = ["own place", f"{100 * rows[0].own_place_8px:.1f} %", ""]
-    lines = [HEADINGS, ["---"] * len(HEADINGS), own, *map(_cells, reached(rows))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def as_table(rows: "Sequence[Row]") -> "Table":
-    """What came out, as a table for a terminal."""
-    from rich.table import Table
-
-    table = Table(*HEADINGS)
-    for row in reached(rows):
-        table.add_row(*_cells(row))
-    return table
+    return [own, *map(_cells, reached(rows))]

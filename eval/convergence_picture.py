@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_scripts.atomic import replacing
+from data_scripts.figure_file import finished
 from eval.convergence import Row, final_accuracy
 
 DPI = 110
@@ -37,8 +37,7 @@ def draw_convergence(rows: Sequence[Row], title: str, path: Path) -> None:
             axes.axhline(own, color="grey", ls="--", lw=1, label="own place, no decoder")
         axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    finished(figure, path)
 
 
 def _runs(rows: Sequence[Row], name: str, field: str) -> list[dict[int, float]]:
