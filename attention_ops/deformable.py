@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attention_ops._checks import check_shape
 from attention_ops.mechanism import Kind
 from attention_ops.pyramid import pad_to_multiple
-from attention_ops.reference_points import PointedMechanism, own_points, valid_extent
+from attention_ops.reference_points import PointedMechanism, own_points, valid_extent, xy
 from attention_ops.sampling import sample_weighted
 
 
@@ -88,8 +88,8 @@ class DeformableAttention(PointedMechanism):
             reference = own_points(query_cells, query_mask)
         cells, masks = _halved(source_cells, source_mask, self.levels)
         cell = reference * valid_extent(source_cells, source_mask)[:, None, None]  # of level 0
-        sides = torch.tensor([[x.shape[2], x.shape[1]] for x in cells], device=cell.device)
         stride = 2 ** torch.arange(self.levels, device=cell.device)[:, None]
+        sides = torch.stack([xy(x.shape[2], x.shape[1], stride) for x in cells])
         at = cell.flatten(1, 2)[:, :, None] / (stride * sides)  # (B, Q, L, 2)
         message = self._sampled(query_cells.flatten(1, 2), at, cells, masks)
         return message.view(query_cells.shape)
@@ -140,7 +140,7 @@ class DeformableAttention(PointedMechanism):
         if reference.shape[-1] == 4:
             scale = reference[..., 2:] * (0.5 / self.points)
         else:
-            scale = 1 / reference.new_tensor([(W, H) for H, W in sizes])
+            scale = 1 / torch.stack([xy(W, H, reference) for H, W in sizes])
             scale = scale.expand(*reference.shape[:2], -1, -1)
         location = reference[:, :, None, :, None, :2] + offset * scale[:, :, None, :, None]
         values = [self._values(x, mask) for x, mask in zip(sources, masks, strict=True)]

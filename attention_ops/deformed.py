@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attention_ops._checks import check_choice
 from attention_ops.biased import biased_attention, join_heads, split_heads
 from attention_ops.mechanism import Kind, Mechanism
-from attention_ops.reference_points import valid_extent
+from attention_ops.reference_points import valid_extent, xy
 
 
 class DeformedKeys(NamedTuple):
@@ -136,7 +136,7 @@ class DeformedAttention(Mechanism):
         maps = cells.permute(0, 3, 1, 2).unflatten(1, (self.groups, -1)).flatten(0, 1)
         last = (extent - 1).repeat_interleave(self.groups, 0)[:, None]
         at = (keys.position + 1) / 2 * last  # in cells
-        grid = (2 * at + 1) / at.new_tensor([W, H]) - 1  # of grid_sample without align_corners
+        grid = (2 * at + 1) / xy(W, H, at) - 1  # of grid_sample without align_corners
         sampled = nn.functional.grid_sample(
             maps.to(grid.dtype), grid[:, None], padding_mode="zeros", align_corners=False
         )

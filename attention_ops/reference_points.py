@@ -20,13 +20,21 @@ TEMPERATURE = 10000.0  # of the sine encoding: longest wave over shortest (DETR)
 def valid_extent(cells: Tensor, mask: Tensor | None) -> Tensor:
     """Width and height of the valid rectangle, (B, 2) int64 and at least 1, of maps (B, H, W, C)."""
     B, H, W = cells.shape[:3]
-    if mask is None:
-        return torch.tensor([W, H], device=cells.device).expand(B, 2)
     column = torch.arange(1, W + 1, device=cells.device)
+    if mask is None:
+        return xy(W, H, column).expand(B, 2)
     row = torch.arange(1, H + 1, device=cells.device)
     width = (mask.any(1) * column).amax(1)
     height = (mask.any(2) * row).amax(1)
     return torch.stack((width, height), 1).clamp(min=1)
+
+
+def xy(x: float, y: float, like: Tensor) -> Tensor:
+    """The numbers x, y as (2,) in the dtype of `like`, filled in on its device.
+
+    A list would be sent there, for which the host waits; CUDA graphs cannot capture it.
+    """
+    return torch.stack([like.new_full((), x), like.new_full((), y)])
 
 
 def own_points(cells: Tensor, mask: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_ops.pyramid import map_to_tokens, mask_pyramid, pool, tokens_to_map
+from attention_ops.reference_points import xy
 
 Fan = tuple[int, int]  # rows and columns of the children of a token: (2, 2), (1, 2) or (1, 4)
 
@@ -119,7 +120,7 @@ def merged(
     for i, level in enumerate(tokens):
         row = level.to(wide)
         if steps is not None:
-            row = turned(row, steps[i] * steps[i].new_tensor([1, -1])[:, None])
+            row = turned(row, steps[i] * xy(1, -1, steps[i])[:, None])
         if weight is not None:
             row = row * weight[i].to(wide)
         if total is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_ops import DeformableAttention, PointedMechanism, build_attention, point_encoding
+from attention_ops.reference_points import xy
 from matching.config import Kind
 from matching.point_config import DecoderAttention
 from matching.point_maps import COARSE_STRIDE, STRIDES, Pyramid, cell_places, fractions
@@ -87,7 +88,7 @@ class PointAttention(nn.Module):
 def _on_every_map(points: Tensor, pyramid: Pyramid) -> Tensor:
     """Points (B, N, 2) as fractions of each whole map, (B, N, maps, 2)."""
     pixels = [
-        (stride * cells.shape[2], stride * cells.shape[1])
+        xy(stride * cells.shape[2], stride * cells.shape[1], points)
         for stride, cells in zip(STRIDES, pyramid.maps, strict=True)
     ]
-    return (points[:, :, None] + 0.5) / points.new_tensor(pixels)
+    return (points[:, :, None] + 0.5) / torch.stack(pixels)

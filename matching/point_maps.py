@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attention_ops import point_encoding
+from attention_ops.reference_points import xy
 
 STRIDES = (4, 8, 16)  # of the maps of the pyramid, px
 COARSE_STRIDE, FINE_STRIDE = 8, 2
@@ -43,7 +44,7 @@ def side_maps(tokens: Tensor, fine: Tensor, mask: Tensor | None) -> SideMaps:
     """Features (B, C, h, w) and (B, D, 4 h, 4 w) of an image with a mask (B, h, w) or None."""
     B, _, h, w = tokens.shape
     if mask is None:
-        size = tokens.new_tensor([w, h]) * COARSE_STRIDE
+        size = xy(w, h, tokens) * COARSE_STRIDE
         return SideMaps(tokens, fine, None, size.expand(B, 2))
     tokens = tokens.masked_fill(~mask[:, None], 0)
     fine = fine.masked_fill(~enlarged(mask, COARSE_STRIDE // FINE_STRIDE)[:, None], 0)
@@ -101,7 +102,7 @@ def sample(feature: Tensor, cells: Tensor) -> Tensor:
     Zeros lie around the map.
     """
     H, W = feature.shape[-2:]
-    grid = (2 * cells + 1) / cells.new_tensor([W, H]) - 1
+    grid = (2 * cells + 1) / xy(W, H, cells) - 1
     found = F.grid_sample(feature, grid.to(feature.dtype), align_corners=False)
     return found.permute(0, 2, 3, 1)
 

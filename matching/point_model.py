@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attention_ops.reference_points import xy
 from data_scripts.weights_file import load_weights, save_weights
 from matching.model import Features, Matcher
 from matching.point_config import PointConfig
@@ -136,7 +137,7 @@ def _map(tokens: Tensor, features: Features) -> Tensor:
 
 def _inside(points: Tensor, size: tuple[int, int], mask: Tensor | None) -> Tensor:
     """Which points (B, N, 2) lie between the corner pixels' centres and on real pixels: (B, N)."""
-    limit = points.new_tensor([size[1] - 1, size[0] - 1])
+    limit = xy(size[1] - 1, size[0] - 1, points)
     inside = ((points >= 0) & (points <= limit)).all(-1)  # NaN is outside
     if mask is None:
         return inside

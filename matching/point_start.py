@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attention_ops.reference_points import xy
 from matching.point_maps import COARSE_STRIDE, SideMaps, square
 
 WINDOW = 3  # cells: round the peak, over which its place is averaged
@@ -67,7 +68,7 @@ def _settled(similarity: Tensor, peak: Tensor, size: tuple[int, int]) -> Tensor:
     steps = square(WINDOW, similarity)
     middle = torch.stack([peak % width, peak // width], -1)  # (B, N, 1, 2)
     cells = middle + steps.long()  # (B, N, P, 2)
-    limit = cells.new_tensor([width, height])
+    limit = xy(width, height, cells)
     inside = ((cells >= 0) & (cells < limit)).all(-1)
     cells = cells.clamp_min(0).minimum(limit - 1)
     near = similarity.gather(-1, cells[..., 1] * width + cells[..., 0])

@@ -65,11 +65,14 @@ class PretendTensor(torch.Tensor):
 
 
 class Pretending(TorchDispatchMode):
-    """Inside, device "pretend" exists; `waits` counts the operations that a host would wait for."""
+    """Inside, device "pretend" exists; `waits` counts the operations that a host would wait for,
+    `uploads` the tensors of the CPU that went there: a CUDA graph captures neither.
+    """
 
     def __init__(self):
         super().__init__()
         self.waits = Counter()
+        self.uploads = Counter()
 
     def __enter__(self):
         torch._register_device_module(NAME, _device_module())
@@ -93,6 +96,8 @@ class Pretending(TorchDispatchMode):
         stays = bool(there) if wanted is None else torch.device(wanted).type == NAME
         if packet is _aten.copy_:
             stays = isinstance(args[0], PretendTensor)
+        if stays and packet in MOVES and any(not isinstance(x, PretendTensor) for x in tensors):
+            self.uploads[packet.__name__] += 1
         if stays and wanted is not None:
             kwargs["device"] = torch.device("cpu")
         plain = tree_map(lambda x: x.inner if isinstance(x, PretendTensor) else x, (args, kwargs))

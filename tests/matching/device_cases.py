@@ -1,5 +1,7 @@
 """The matcher off the CPU, on the pretended device; run by tests/test_device.py."""
 
+from typing import get_args
+
 import pytest
 import torch
 
@@ -7,9 +9,11 @@ from attention_ops import chunked, parity, sampling_portable
 from matching.coarse import match_dense, match_streaming
 from matching.config import PRESETS
 from matching.model import build_matcher
+from matching.point_config import DecoderAttention
 from matching.streaming import GPU_TILE, TILE, log_sum_exps, product_tiles, suited_tile
 from tests.matching.test_coarse import random_masks, random_tokens
 from tests.matching.test_streaming import by_cell, same
+from tests.matching.tiny_points import tiny_point_matcher
 from tests.pretend_device import DEVICE, Pretending
 
 
@@ -73,6 +77,27 @@ def test_a_whole_matcher_keeps_to_its_device(preset, generator):
     torch.testing.assert_close(found[3].sort().values, want.confidence.sort().values)
 
 
+@pytest.mark.parametrize("attention", get_args(DecoderAttention))
+def test_points_are_found_without_waiting_for_the_device_or_sending_it_anything(
+    attention, generator
+):
+    points = tiny_point_matcher(attention=attention)
+    images = torch.rand(2, 1, 1, 64, 96, generator=generator).unbind(0)
+    mask = torch.ones(1, 64, 96, dtype=torch.bool)
+    mask[:, 48:] = False
+    asked = torch.rand(1, 7, 2, generator=generator) * 40
+    want = points(*images, asked, mask, None)
+    with Pretending() as device:
+        there = moved(DEVICE, *images, asked, mask, None)
+        points.to(DEVICE)
+        device.uploads.clear()
+        found = points(*there)
+        assert not device.waits
+        assert not device.uploads
+        found = [x.cpu() for x in vars(found).values()]
+    torch.testing.assert_close(found, [want.points1, want.confidence], atol=1e-4, rtol=1e-5)
+
+
 @pytest.mark.parametrize("case", parity.QUICK_CASES[1::4], ids=str)
 def test_portable_ops_keep_to_their_device(case, generator):
     tensors = parity.random_tensors(case, generator).to("cpu", torch.float32)
@@ -117,3 +142,6 @@ def test_the_pretended_device_refuses_what_a_gpu_refuses():
         assert device.waits == {"_local_scalar_dense": 1}
         with pytest.raises((RuntimeError, TypeError)):
             there.numpy()
+        assert not device.uploads
+        torch.ones(2).to(DEVICE)
+        assert device.uploads == {"_to_copy": 1}
