@@ -1,9 +1,9 @@
 """`python -m stereo batch`: disparities of folders or videos of rectified pairs; can be stopped at any moment."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import tyro
 
@@ -11,9 +11,11 @@ from data_scripts.long_run import open_run, progress_bar, write_csv, write_json
 from stereo.options import StereoOptions
 
 if TYPE_CHECKING:
-    from stereo.pair_sources import NamedPair
+    from stereo.pair_sources import NamedPair, PairSource
     from stereo.predictor import StereoPredictor
 
+Told: TypeAlias = Callable[[str, str], object]  # hears a pair's name, and why it failed or nothing
+Predict: TypeAlias = Callable[[Container[str], Told], None]  # does the pairs that are not done
 FORMAT = 1  # raise when files of an older run would not fit those of a newer one
 
 
@@ -34,6 +36,9 @@ class BatchCommand:
         weights: Name of shipped weights, or a checkpoint file.
         device: cpu, cuda or cuda:N.
         dtype: Number format of the network; auto takes bfloat16 where the processor has it.
+        engine: local, or ray: the pairs are done by a Ray cluster, that of RAY_ADDRESS or one on this
+            machine alone, to the same files; wants the extra quadview[ray].
+        actors: With ray, processes that predict; None: one for each device.
         options: How a pair is brought to the network.
     """
 
@@ -44,7 +49,13 @@ class BatchCommand:
     weights: str = "small"
     device: str = "cpu"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    actors: int | None = None
     options: tyro.conf.OmitArgPrefixes[StereoOptions] = field(default_factory=StereoOptions)
+
+    def __post_init__(self) -> None:
+        if self.actors is not None and self.actors < 1:
+            raise ValueError(f"--actors must be 1 or more, got {self.actors}")
 
     def file_of(self, name: str) -> Path:
         """Where the disparity of a pair goes."""
@@ -63,25 +74,21 @@ def run(command: BatchCommand) -> str:
         ValueError: anything that the user can mend, as TypeError and OSError.
         KeyboardInterrupt: stopped; all whole files are kept.
     """
-    import torch
-
     from stereo.pair_sources import open_source
-    from stereo.predictor import load_predictor
 
     source = open_source(command.left, command.right)
-    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
-    predictor = load_predictor(
-        command.weights, device=command.device, dtype=dtype, **asdict(command.options)
-    )
+    predict_missing = (_by_ray if command.engine == "ray" else _here)(command, source)
+    failures: list[tuple[str, str]] = []
+
+    def told(name: str, error: str) -> None:
+        failures.extend([(name, error)] if error else [])
+        bar.update()
+
     _open_run(command)
     before = _done(command)
-    failures: list[tuple[str, str]] = []
     try:
         with progress_bar(len(source), len(before), "pair") as bar:
-            for pair in source.pairs(before):
-                error = _predict(command, predictor, pair)
-                failures += [(pair.name, error)] if error else []
-                bar.update()
+            predict_missing(before, told)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"all whole files are in {command.out}; the same command goes on from there"
@@ -112,7 +119,46 @@ def _done(command: BatchCommand) -> frozenset[str]:
     return frozenset(path.with_suffix("").as_posix() for path in files)
 
 
-def _predict(command: BatchCommand, predictor: "StereoPredictor", pair: "NamedPair") -> str:
+def _here(command: BatchCommand, source: "PairSource") -> Predict:
+    """Predicts in this process."""
+    from stereo.predictor import weights_path
+
+    predictor = load(command, weights_path(command.weights))
+    command = replace(command, out=command.out.resolve())
+
+    def predict_missing(done: Container[str], told: Told) -> None:
+        for pair in source.pairs(done):
+            told(pair.name, predict_file(command, predictor, pair))
+
+    return predict_missing
+
+
+def _by_ray(command: BatchCommand, source: "PairSource") -> Predict:
+    """Predicts on a Ray cluster."""
+    from stereo import batch_ray
+    from stereo.predictor import weights_path
+
+    command = replace(command, out=command.out.resolve())  # actors have another working directory
+    work = batch_ray.Work(command, weights_path(command.weights).resolve(), source)
+
+    def predict_missing(done: Container[str], told: Told) -> None:
+        missing = [name for name in source.names() if name not in done]
+        batch_ray.predict_missing(work, missing, told)
+
+    return predict_missing
+
+
+def load(command: BatchCommand, weights: Path) -> "StereoPredictor":
+    """The predictor that a command wants, with the weights of that file."""
+    import torch
+
+    from stereo.predictor import load_predictor
+
+    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
+    return load_predictor(weights, device=command.device, dtype=dtype, **asdict(command.options))
+
+
+def predict_file(command: BatchCommand, predictor: "StereoPredictor", pair: "NamedPair") -> str:
     """Writes the disparity of a pair; why there is none, or nothing."""
     from functools import partial
 

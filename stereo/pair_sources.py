@@ -22,6 +22,10 @@ class PairSource:
         """How many pairs; for a video what its header says, which may be wrong."""
         raise NotImplementedError
 
+    def names(self) -> Iterator[str]:
+        """Names of all pairs; for a video its frames are counted, which takes as long as to decode it."""
+        raise NotImplementedError
+
     def pairs(self, done: Container[str]) -> Iterator["NamedPair"]:
         """The pairs whose names are not in `done`; the others are passed over cheaply."""
         raise NotImplementedError
@@ -61,10 +65,15 @@ class FolderSource(PairSource):
                 f"{left}: wanted names that differ without their suffixes, got {len(paths)} images with "
                 f"{len(self._paths)} names; rename some"
             )
-        self._left, self._right = left, right
+        # Absolute, so that failures are told alike by processes with other working directories.
+        self._left, self._right = left.resolve(), right and right.resolve()
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def names(self) -> Iterator[str]:
+        """See `PairSource`."""
+        return iter(self._paths)
 
     def pairs(self, done: Container[str]) -> Iterator[NamedPair]:
         """See `PairSource`."""
@@ -91,8 +100,9 @@ class VideoSource(PairSource):
     """
 
     def __init__(self, left: Path, right: Path | None) -> None:
-        self._paths = [path for path in (left, right) if path is not None]
-        videos = [_opened(path) for path in self._paths]
+        given = [path for path in (left, right) if path is not None]
+        videos = [_opened(path) for path in given]
+        self._paths = [path.resolve() for path in given]
         self._count = min(int(video.get(cv2.CAP_PROP_FRAME_COUNT)) for video in videos)
         for video in videos:
             video.release()
@@ -100,23 +110,75 @@ class VideoSource(PairSource):
     def __len__(self) -> int:
         return max(self._count, 0)
 
+    def names(self) -> Iterator[str]:
+        """See `PairSource`."""
+        return (name for name, _, _ in self._steps())
+
     def pairs(self, done: Container[str]) -> Iterator[NamedPair]:
         """See `PairSource`. Ends with the shorter video; a frame that only one has is told."""
+        for name, videos, error in self._steps():
+            if error:
+                yield NamedPair(name, None, None, error)
+            elif name not in done:
+                yield _frames(name, videos)
+
+    def _steps(self) -> Iterator[tuple[str, list[cv2.VideoCapture], str]]:
+        """Name of each frame, the videos that stand at it, and why it is none."""
         videos = [_opened(path) for path in self._paths]
         try:
             number = 0
             while any(there := [video.grab() for video in videos]):
-                name = f"{number:08d}"
-                if not all(there):
-                    ended = self._paths[there.index(False)]
-                    yield NamedPair(name, None, None, f"{ended} ends here, the other goes on")
+                ended = "" if all(there) else f"{self._paths[there.index(False)]} ends here"
+                yield f"{number:08d}", videos, ended and f"{ended}, the other goes on"
+                if ended:
                     return
-                if name not in done:
-                    yield _frames(name, videos)
                 number += 1
         finally:
             for video in videos:
                 video.release()
+
+
+class PairReader:
+    """Pairs of a source by name, quick where they are asked for in the order of the source.
+
+    A video is read on from the frame that was asked for last, and for an earlier one from its beginning:
+    jumps lose count of the frames in many files.
+    """
+
+    def __init__(self, source: PairSource) -> None:
+        self._source = source
+        self._others = _AllBut()
+        self._pairs: Iterator[NamedPair] = iter(())
+        self._last = ""
+
+    def read(self, name: str) -> NamedPair:
+        """The pair of that name.
+
+        Raises:
+            ValueError: the source has none, so its files are not those that were listed.
+        """
+        self._others.wanted = name
+        begun = self._pairs if name > self._last else iter(())
+        pair = next(begun, None)
+        if pair is None or pair.name != name:
+            self._pairs = self._source.pairs(self._others)
+            pair = next(self._pairs, None)
+        if pair is None or pair.name != name:
+            raise ValueError(
+                f"wanted the pair {name}, which is gone; let its files alone meanwhile"
+            )
+        self._last = name
+        return pair
+
+
+class _AllBut(Container[str]):
+    """Every name but one."""
+
+    def __init__(self) -> None:
+        self.wanted = ""
+
+    def __contains__(self, name: object) -> bool:
+        return name != self.wanted
 
 
 def open_source(left: Path, right: Path | None) -> PairSource:

@@ -1,9 +1,6 @@
 import json
-import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,8 +9,7 @@ import torch
 
 from matching import __main__ as command
 from matching.shards import read_shard
-
-ROOT = Path(__file__).parents[2]
+from tests.ray_kills import batch_with_kills, needs_ray
 
 
 @pytest.fixture
@@ -48,27 +44,12 @@ def assert_same_results(out, wanted):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("ray") is None or find_spec("pyarrow") is None, reason="needs quadview[ray]"
-)
+@needs_ray
 def test_a_cluster_whose_actors_die_leaves_the_shards_of_a_local_run(folder):
     assert torch.get_num_threads() == 1
     assert command.main(words("local")) == 0
-    (folder / "graves").mkdir()
-    script = ROOT / "tests/matching/ray_kills.py"
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(folder),
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, str(script), "graves", *words("ray", "--engine", "ray", "--actors", "2")],
-        capture_output=True, text=True, check=False, timeout=900,
-        env=environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (folder / "graves").iterdir()) == ["after", "before"]
+    more = ["--engine", "ray", "--actors", "2"]
+    batch_with_kills("matching.batch_ray.ShardMatcher", folder, words("ray", *more))
     assert_same_results(folder / "ray", folder / "local")
     for name in ("plan.json", "failures.csv"):
         assert (folder / "ray" / name).read_bytes() == (folder / "local" / name).read_bytes()
