@@ -5,7 +5,8 @@ from typing import get_args
 import pytest
 import torch
 
-from attention_ops import chunked, parity, sampling_portable
+from attention_ops import chunked, cuda_backend, parity, sampling_portable
+from attention_ops.triton_kernels import inverse_index
 from matching.coarse import match_dense, match_streaming
 from matching.config import PRESETS
 from matching.model import build_matcher
@@ -117,6 +118,20 @@ def test_portable_ops_keep_to_their_device(case, generator):
         found_back = backward(*moved(DEVICE, *grads), *there, *found[:3], *settings)
         found, found_back = moved("cpu", *found), moved("cpu", *found_back)
     torch.testing.assert_close((*found, *found_back), (*want, *want_back), equal_nan=True)
+
+
+@pytest.mark.parametrize("invert", [inverse_index.invert, cuda_backend.inverse_index])
+def test_a_fixed_order_is_found_without_waiting_for_the_device(invert, generator):
+    parents = torch.randint(-1, 9, (2, 3, 7, 4), generator=generator, dtype=torch.int32)
+    want = invert(parents, 9)
+    with Pretending() as device:
+        there = parents.to(DEVICE)
+        device.uploads.clear()
+        found = invert(there, 9)
+        assert not device.waits
+        assert not device.uploads
+        found = moved("cpu", *found)
+    torch.testing.assert_close(tuple(found), tuple(want), rtol=0, atol=0)
 
 
 def test_portable_sampling_keeps_to_its_device(generator):
