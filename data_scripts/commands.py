@@ -214,6 +214,8 @@ class PairsFromDepth(Conversion):
     """Of the draw."""
     intrinsics: tuple[float, float, float, float] | None = field(default=None)
     """fx fy cx cy of scans that come without intrinsics, such as 7-Scenes."""
+    chain: bool = False
+    """Of a list of pairs, score every two frames that its motions connect, not only the pairs listed."""
 
     def run(self) -> int:
         """Scores, then writes the list or converts."""
@@ -221,7 +223,9 @@ class PairsFromDepth(Conversion):
         from data_scripts.pairs_from_depth import Choice, plan, score_folder, write_list
 
         out = writable(self.out, (".json", ".h5"))
-        choice = Choice(self.min_overlap, self.max_overlap, self.every, self.max_pairs, self.seed)
+        choice = Choice(
+            self.min_overlap, self.max_overlap, self.every, self.max_pairs, self.seed, self.chain
+        )
         scored = score_folder(self.raw, choice, self._camera(), self.workers)
         if out.suffix == ".h5":
             return carry_out(self, plan(scored, self.raw))

@@ -19,6 +19,7 @@ from data_scripts.catalogue import OWN
 from data_scripts.overlap import DepthView, depth_view, overlap, sees
 from data_scripts.plan import ImageSource, MapSource, Plan, PlanBuilder
 from data_scripts.planners.raw_files import info
+from data_scripts.pose_chain import chained
 from data_scripts.processes import run_in_processes
 from data_scripts.rgbd_folders import MM, Frame, Scan, find_scans
 
@@ -34,6 +35,7 @@ class Choice:
     every: int = 1  # take every n-th frame
     max_pairs: int | None = None  # of a scan, drawn at random
     seed: int = 0
+    chain: bool = False  # of a list of pairs score every two frames that its motions connect
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_overlap <= self.max_overlap <= 1:
@@ -72,9 +74,11 @@ def score_folder(
     Raises:
         FileNotFoundError, ValueError: no scan, a file that cannot be read, or no pair that is kept.
     """
+    found = find_scans(raw, K)
+    scans = [part for scan in found for part in chained(scan)] if choice.chain else found
     scored = [
         ScoredScan(scan, score_scan(scan, choice, workers))
-        for scan in (_thinned(scan, choice.every) for scan in find_scans(raw, K))
+        for scan in (_thinned(scan, choice.every) for scan in scans)
     ]
     if not any(one.pairs for one in scored):
         raise ValueError(

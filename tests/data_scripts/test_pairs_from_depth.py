@@ -117,6 +117,18 @@ def test_the_list_reads_back_and_scores_the_same(scan, tmp_path):
     assert [p.overlap for p in again.pairs] == [p.overlap for p in scored[0].pairs]
 
 
+def test_chained_motions_bring_the_pairs_that_a_list_leaves_out(tmp_path):
+    frames_list(tmp_path)
+    write_list(score_folder(tmp_path, Choice(min_overlap=0.6)), tmp_path / "pairs.json")
+    (tmp_path / "frames.json").unlink()
+    (listed,) = score_folder(tmp_path, Choice())
+    assert sorted(pair.frames for pair in listed.pairs) == [(0, 1), (1, 2)]
+    (scored,) = score_folder(tmp_path, Choice(chain=True))
+    assert sorted(pair.frames for pair in scored.pairs) == [(0, 1), (0, 2), (1, 2)]
+    assert scored.pairs[-1].overlap == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_allclose(scored.pairs[-1].T_0to1[:3, 3], [-1.6, 0, 0], atol=1e-9)
+
+
 def test_frames_without_a_finite_pose_are_counted(tmp_path):
     python_export(tmp_path)
     (found,) = find_scans(tmp_path)
