@@ -231,7 +231,9 @@ def _fine_rows(
     batch = torch.arange(B, dtype=torch.int32, device=key.device)[:, None]
     slab = torch.arange(B * M, dtype=torch.int32, device=key.device).view(B, M)
     safe, mask, mask_row = parent_index, None, None
-    if key_mask is not None or bool((parent_index < 0).any()):
+    # To ask a device whether a parent is missing would make the host wait for it.
+    on_device = parent_index.device.type != "cpu"
+    if key_mask is not None or on_device or bool((parent_index < 0).any()):
         if key_mask is None:
             key_mask = torch.ones(B, R, F, dtype=torch.bool, device=key.device)
         hidden = ~key_mask[:, None, :, :, None]  # (B, 1, R, F, 1)

@@ -112,10 +112,12 @@ def test_portable_ops_keep_to_their_device(case, generator):
     want = forward(*inputs, case.topk, *settings)
     grads = (tensors.grad_message, want[3] if tensors.grad_score is None else tensors.grad_score)
     want_back = backward(*grads, *inputs, *want[:3], *settings)
-    with Pretending():
+    with Pretending() as device:
         there = moved(DEVICE, *inputs)
         found = forward(*there, case.topk, *settings)
+        device.waits.clear()  # it asks for ties in each tile
         found_back = backward(*moved(DEVICE, *grads), *there, *found[:3], *settings)
+        assert not device.waits
         found, found_back = moved("cpu", *found), moved("cpu", *found_back)
     torch.testing.assert_close((*found, *found_back), (*want, *want_back), equal_nan=True)
 
