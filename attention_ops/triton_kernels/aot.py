@@ -128,8 +128,9 @@ def jobs(args: argparse.Namespace) -> Iterator[Job]:
     """What the command line asks for."""
     for dtype in args.dtype:
         for case in all_cases(DTYPES[dtype]):
-            wanted = args.only in case.name
-            if wanted and (args.channels is None or case.channels in args.channels):
+            if args.only.search(case.name) and (
+                args.channels is None or case.channels in args.channels
+            ):
                 for arch in args.arch:
                     yield job(case, dtype, arch)
 
@@ -183,6 +184,13 @@ def main(argv: Sequence[str] | None = None, write: Callable[[str], object] = pri
     return 1 if failed else 0
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m attention_ops.triton_kernels.aot", description=__doc__
@@ -190,7 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arch", type=int, nargs="+", default=list(ARCHS), help="80, 90, ...")
     parser.add_argument("--dtype", nargs="+", default=list(DTYPES), choices=list(DTYPES))
     parser.add_argument("--channels", type=int, nargs="+", help="D: 16, 32, ... (default: all)")
-    parser.add_argument("--only", default="", help="kernels whose label contains this")
+    parser.add_argument(
+        "--only", type=_pattern, default="", help="regular expression that is in the label"
+    )
     parser.add_argument("--record", type=Path, help="file to go on from, and to add to")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument(

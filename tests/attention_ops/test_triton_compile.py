@@ -128,6 +128,16 @@ def test_a_kernel_that_does_not_compile_is_named_and_fails_the_command(aot, monk
     assert lines[-1] == "failed: sum_lists D16 bf16 sm_90: 'too much of it'"
 
 
+def test_kernels_are_asked_for_by_regular_expressions(aot, capsys):
+    options = ["--summary", "--dtype", "fp16", "--arch", "90", "--channels", "16"]
+    lines = []
+    assert aot.main([*options, "--only", r"^coarse_forward.* A$"], lines.append) == 0
+    assert lines[0].endswith(": 4 kernels, 0 known")
+    with pytest.raises(SystemExit):
+        aot.main([*options, "--only", "("])
+    assert "'(' is no regular expression" in capsys.readouterr().err
+
+
 def test_without_the_tools_of_triton_the_command_says_so(aot, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(aot, "TOOL", tmp_path / "cuobjdump")
     assert aot.main([]) == 2
