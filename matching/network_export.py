@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from data_scripts.export_options import ExportOptions, parse_size
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
@@ -17,15 +19,13 @@ Size = Annotated[str, tyro.conf.arg(metavar="HxW")]
 
 
 @dataclass(frozen=True)
-class NetworkCommand:
+class NetworkCommand(ExportOptions):
     """Write the network as ONNX, as a program of torch.export, or both.
 
     It takes grey images in [0, 1] of one size, float32 (B, 1, H, W), and gives the surest matches in
     pixels of these images, padded with zeros to a fixed count, and how many there are.
 
     Args:
-        onnx: File for ONNX, .onnx; wants the extra quadview[onnx].
-        torch: File for torch.export, .pt2.
         size: Height and width of both images in pixels, multiples of 16 (8 for a LoFTR).
         size1: Height and width of the second image, if they are others.
         max_matches: At most so many matches, the best ones.
@@ -35,8 +35,6 @@ class NetworkCommand:
         weights: Name of shipped weights, or a checkpoint file.
     """
 
-    onnx: Path | None = None
-    torch: Path | None = None
     size: Size = "480x640"
     size1: Size | None = None
     max_matches: int = 2048
@@ -45,8 +43,7 @@ class NetworkCommand:
     weights: str = "small"
 
     def __post_init__(self) -> None:
-        if self.onnx is None and self.torch is None:
-            raise ValueError("wanted --onnx FILE.onnx, --torch FILE.pt2 or both, got neither")
+        super().__post_init__()
         if self.max_matches < 1 or self.batch < 0:
             raise ValueError(
                 "--max-matches must be 1 or more and --batch 0 or more, got "
@@ -65,14 +62,6 @@ class NetworkCommand:
             parse_size(self.size1)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width that are written as HxW."""
-    words = text.lower().split("x")
-    if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(f"a size must be HxW in pixels, as 480x640, got {text!r}")
-    return int(words[0]), int(words[1])
-
-
 def parse(argv: Sequence[str]) -> NetworkCommand:
     """The command that `argv` spells; exits with a message where it spells none."""
     return tyro.cli(NetworkCommand, args=argv, prog="python -m matching export")
@@ -84,14 +73,11 @@ def run(command: NetworkCommand) -> str:
     Raises:
         ValueError: anything that the user can mend, as OSError.
     """
-    from data_scripts.atomic import writable
-    from data_scripts.exported_file import Signature, check_exporter, write_exported
+    from data_scripts.exported_file import Signature
     from matching.checkpoint import load_checkpoint
     from matching.predictor import weights_path
 
-    for path, suffix in ((command.onnx, ".onnx"), (command.torch, ".pt2")):
-        if path is not None:
-            check_exporter(writable(path, (suffix,)))
+    command.check_files()
     matcher, _, _ = load_checkpoint(weights_path(command.weights))
     sizes = parse_size(command.size), parse_size(command.size1 or command.size)
     program = traced(matcher, sizes, command.max_matches, command.batch, masks=command.masks)
@@ -99,11 +85,9 @@ def run(command: NetworkCommand) -> str:
     signature = Signature(
         inputs, ("keypoints0", "keypoints1", "confidence", "count"), _notes(command, sizes)
     )
-    written = [path for path in (command.onnx, command.torch) if path is not None]
-    for path in written:
-        write_exported(path, program, signature)
     said = " and ".join(f"{height} x {width}" for height, width in dict.fromkeys(sizes))
-    return f"{', '.join(map(str, written))}: images of {said} px, at most {command.max_matches} matches"
+    written = command.write(program, signature)
+    return f"{written}: images of {said} px, at most {command.max_matches} matches"
 
 
 def traced(

@@ -7,46 +7,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from data_scripts.command_line import check_counts
+from data_scripts.export_options import ExportOptions, parse_size
+
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
 
 @dataclass(frozen=True)
-class ExportCommand:
+class ExportCommand(ExportOptions):
     """Write the network as ONNX, as a program of torch.export, or both.
 
     It takes rectified RGB images in [0, 1] of one size, float32 (B, 3, H, W), and gives the disparity in
     pixels of the left one, occlusion and confidence, float32 (B, H, W) each.
 
     Args:
-        onnx: File for ONNX, .onnx; wants the extra quadview[onnx].
-        torch: File for torch.export, .pt2.
         size: Height and width of the images in pixels, multiples of 16.
         batch: Pairs that run together.
         weights: Name of shipped weights, or a checkpoint file.
     """
 
-    onnx: Path | None = None
-    torch: Path | None = None
     size: Annotated[str, tyro.conf.arg(metavar="HxW")] = "480x640"
     batch: int = 1
     weights: str = "small"
 
     def __post_init__(self) -> None:
-        if self.onnx is None and self.torch is None:
-            raise ValueError("wanted --onnx FILE.onnx, --torch FILE.pt2 or both, got neither")
-        if self.batch < 1:
-            raise ValueError(f"--batch must be 1 or more, got {self.batch}")
+        super().__post_init__()
+        check_counts(self, "batch")
         parse_size(self.size)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width that are written as HxW."""
-    words = text.lower().split("x")
-    if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise ValueError(f"a size must be HxW in pixels, as 480x640, got {text!r}")
-    return int(words[0]), int(words[1])
 
 
 def parse(argv: Sequence[str]) -> ExportCommand:
@@ -60,14 +49,11 @@ def run(command: ExportCommand) -> str:
     Raises:
         ValueError: anything that the user can mend, as OSError.
     """
-    from data_scripts.atomic import writable
-    from data_scripts.exported_file import Signature, check_exporter, write_exported
+    from data_scripts.exported_file import Signature
     from stereo.checkpoint import load_checkpoint
     from stereo.predictor import weights_path
 
-    for path, suffix in ((command.onnx, ".onnx"), (command.torch, ".pt2")):
-        if path is not None:
-            check_exporter(writable(path, (suffix,)))
+    command.check_files()
     network, _, _ = load_checkpoint(weights_path(command.weights))
     height, width = parse_size(command.size)
     program = traced(network, (height, width), command.batch)
@@ -84,10 +70,8 @@ def run(command: ExportCommand) -> str:
         "confidence": f"{size} float32 in [0, 1], probability that the disparity is right to 1 px",
     }
     signature = Signature(("left", "right"), ("disparity", "occlusion", "confidence"), notes)
-    written = [path for path in (command.onnx, command.torch) if path is not None]
-    for path in written:
-        write_exported(path, program, signature)
-    return f"{', '.join(map(str, written))}: {command.batch} pairs of {height} x {width} px"
+    written = command.write(program, signature)
+    return f"{written}: {command.batch} pairs of {height} x {width} px"
 
 
 def traced(network: "nn.Module", size: tuple[int, int], batch: int = 1) -> "ExportedProgram":

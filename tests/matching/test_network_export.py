@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.export_options import parse_size
 from data_scripts.exported_file import NOTES
 from matching import __main__ as command
 from matching.exported_network import FixedCountMatcher
-from matching.network_export import NetworkCommand, parse_size, traced
+from matching.network_export import NetworkCommand, traced
 from matching.predictor import load_predictor
+from tests.command_checks import assert_told_in_one_line
 from tests.matching.test_exported_network import images, network
 
 LONG = pytest.mark.skipif(
@@ -137,10 +139,7 @@ def test_the_command_writes_a_program_with_its_notes(tmp_path, monkeypatch, caps
 )
 def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
-    assert command.main(["export", *words]) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {said}")
-    assert (err.count("\n"), out) == (1, "")
+    assert_told_in_one_line(command.main, ["export", *words], said, capsys)
 
 
 def test_without_the_packages_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts.export_options import parse_size
 from data_scripts.exported_file import NOTES
 from stereo import __main__ as command
 from stereo.model import build_stereo
-from stereo.network_export import ExportCommand, parse_size, traced
+from stereo.network_export import ExportCommand, traced
 from stereo.predictor import load_predictor
+from tests.command_checks import assert_told_in_one_line
 from tests.stereo.tiny import TINY
 
 SIZES = [(64, 96), (96, 160)]
@@ -109,10 +111,7 @@ def test_a_saved_program_gives_the_maps_of_the_network(tmp_path, monkeypatch, ca
 )
 def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
-    assert command.main(["export", *words]) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {said}")
-    assert (err.count("\n"), out) == (1, "")
+    assert_told_in_one_line(command.main, ["export", *words], said, capsys)
 
 
 @pytest.mark.parametrize("words", [["--size", "480"], ["--size", "0x16"], ["--batch", "0"]])
