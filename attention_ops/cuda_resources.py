@@ -87,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--architectures", default="all", metavar="80,90,...")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--dtypes", nargs="+", default=list(cuda_build.TYPES))
+    parser.add_argument(
+        "--worst", action="store_true", help="one row for all dtypes and fan-outs of a kernel"
+    )
     arguments = parser.parse_args(argv)
     nvcc = cuda_build.find_nvcc()
     if nvcc is None:
@@ -103,12 +106,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write("| kernel | dtype | D | F | sm | registers | spilled bytes |\n")
-    sys.stdout.write("|---|---|---|---|---|---|---|\n")
+    table = worst_table(rows) if arguments.worst else full_table(rows)
+    sys.stdout.writelines(f"{line}\n" for line in table)
+    return 0
+
+
+def full_table(rows: Sequence[Resources]) -> Iterator[str]:
+    """One kernel to a row."""
+    yield "| kernel | dtype | D | F | sm | registers | spilled bytes |"
+    yield "|---|---|---|---|---|---|---|"
     for row in rows:
         cells = (row.kernel, row.dtype, row.channels, row.fan_out, row.architecture)
-        sys.stdout.write(f"| {' | '.join(map(str, (*cells, row.registers, row.spill_bytes)))} |\n")
-    return 0
+        yield f"| {' | '.join(map(str, (*cells, row.registers, row.spill_bytes)))} |"
+
+
+def worst_table(rows: Sequence[Resources]) -> Iterator[str]:
+    """Registers / spilled bytes, the most of all dtypes and fan-outs: a column an architecture."""
+    targets = sorted({row.architecture for row in rows}, key=int)
+    yield f"| kernel | D | {' | '.join(f'sm_{target}' for target in targets)} |"
+    yield "|---" * (2 + len(targets)) + "|"
+    for kernel, channels in sorted({(row.kernel, row.channels) for row in rows}):
+        cells = []
+        for target in targets:
+            named = (kernel, channels, target)
+            group = [x for x in rows if (x.kernel, x.channels, x.architecture) == named]
+            numbers = [(x.registers, x.spill_bytes) for x in group]
+            worst = " / ".join(str(max(column)) for column in zip(*numbers, strict=True))
+            cells.append(worst or "not compiled")
+        yield f"| {kernel} | {channels} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

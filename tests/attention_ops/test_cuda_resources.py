@@ -29,6 +29,21 @@ def test_a_report_of_ptxas_is_read():
     ]
 
 
+def test_the_worst_of_all_dtypes_and_fan_outs_makes_a_table():
+    rows = [
+        cuda_resources.Resources("FineGather", "float16", 32, 4, "90", 79, 8, 20),
+        cuda_resources.Resources("FineGather", "float32", 32, 2, "90", 81, 0, 0),
+        cuda_resources.Resources("FineGather", "float32", 32, 2, "120", 40, 0, 0),
+        cuda_resources.Resources("CoarseKeys", "float32", 16, 1, "90", 109, 0, 0),
+    ]
+    assert list(cuda_resources.worst_table(rows)) == [
+        "| kernel | D | sm_90 | sm_120 |",
+        "|---|---|---|---|",
+        "| CoarseKeys | 16 | 109 / 0 | not compiled |",
+        "| FineGather | 32 | 81 / 20 | 40 / 0 |",
+    ]
+
+
 def test_without_nvcc_the_command_says_so(monkeypatch, capsys):
     monkeypatch.setenv("NVCC", "no-such-compiler")
     assert cuda_resources.main([]) == 2
