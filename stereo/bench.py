@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_ops.cost import flops, peak_memory
-from stereo.bench_sttr import print_sttr_cost
+from stereo.bench_sttr import print_sttr_cost, print_whole_cost
 from stereo.config import PRESETS, StereoConfig
 from stereo.model import StereoNetwork, build_stereo
 
@@ -38,11 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sttr-cost",
         action="store_true",
-        help="instead, FLOPs and memory of STTR's transformer with QuadTree attention",
+        help="instead, FLOPs and memory of STTR with QuadTree attention in its transformer",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=132, help="of pixels for --sttr-cost of the whole network"
+    )
+    parser.add_argument(
+        "--forward-only", action="store_true", help="--sttr-cost without training: 540 rows fit"
     )
     arguments = parser.parse_args(argv)
     if arguments.sttr_cost:
         print_sttr_cost(_say, STRIP)
+        for training in (False,) if arguments.forward_only else (False, True):
+            print_whole_cost(_say, (arguments.rows, STRIP[1]), training)
         return 0
     networks = {name: build_stereo(CONFIGS[name]).eval() for name in arguments.only}
     for network in networks.values():

@@ -3,7 +3,8 @@
 The same network twice, fresh weights: STTR's own layers (Li et al., ICCV 2021), and the same with
 QuadTree attention along rows in all layers but the last, whose dense logits the transport needs
 (Tang et al., ICLR 2022, sec. 4.2). FLOPs are those of matrix products, memory is the peak of what a
-call holds; for training, a call is one forward and backward pass. The transformer alone is measured.
+call holds; for training, a call is one forward and backward pass. The transformer alone, whose rows do
+not see each other, and the whole network, which wants 128 rows of pixels or more.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,6 +56,34 @@ def print_sttr_cost(say: Callable[[str], None], size: tuple[int, int]) -> None:
         _print_pair(say, {name: _attend(x, size, training=False) for name, x in networks.items()})
     say(f"\ntransformer of {size[1]} x {size[0]} pixels, forward and backward")
     _print_pair(say, {name: _attend(x, size, training=True) for name, x in networks.items()})
+
+
+def print_whole_cost(say: Callable[[str], None], size: tuple[int, int], training: bool) -> None:
+    """Prints FLOPs and peak memory of both networks from two images to disparity and occlusion.
+
+    Args:
+        say: prints a line.
+        size: H, W of the pair in pixels, 128 or more each.
+        training: a backward pass as well; BatchNorm takes the statistics of the pair in both.
+    """
+    networks = {"sttr": SttrNetwork(layers=LAYERS), "sttr, quadtree": sttr_with_quadtree()}
+    passes = "forward and backward" if training else "forward"
+    say(f"\nwhole network, {size[1]} x {size[0]} pixels, {passes}")
+    _print_pair(say, {name: _answer(x, size, training) for name, x in networks.items()})
+
+
+def _answer(network: SttrNetwork, size: tuple[int, int], training: bool) -> Callable[[], object]:
+    """A random pair through the whole network, and the gradients of the sum of what comes out."""
+    left, right = torch.rand(2, 1, 3, *size).unbind(0)
+
+    def run() -> None:
+        with torch.set_grad_enabled(training):
+            output = network(left, right)
+        if training:
+            (output.disparity.sum() + output.occlusion.sum()).backward()
+            network.zero_grad()
+
+    return run
 
 
 def _attend(network: SttrNetwork, size: tuple[int, int], training: bool) -> Callable[[], object]:

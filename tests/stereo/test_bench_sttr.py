@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from stereo.bench_sttr import QuadtreeLines, print_sttr_cost, sttr_with_quadtree
+from stereo.bench_sttr import QuadtreeLines, print_sttr_cost, print_whole_cost, sttr_with_quadtree
 
 
 def test_quadtree_lines_update_rows_each_by_itself():
@@ -24,3 +25,12 @@ def test_costs_of_both_are_printed_with_their_ratio():
     figures = [line for line in lines if "GFLOP" in line]
     assert len(figures) == 4
     assert all("100% of sttr" in line for line in figures[::2])
+
+
+@pytest.mark.slow
+def test_the_whole_network_costs_less_with_quadtree_attention_in_it():
+    lines = []
+    print_whole_cost(lines.append, (128, 129), training=False)
+    assert "whole network, 129 x 128 pixels, forward" in lines[0]
+    own, tree = (float(line.split("GFLOP")[0].split()[-1]) for line in lines[1:])
+    assert 0 < tree < own
