@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,8 @@ def main(argv: Sequence[str] | None = None, write: Callable[[str], object] = pri
         if time.monotonic() > stop:
             write(f"out of time: {args.minutes:g} minutes")
             break
+        if work.key in known:  # the same settings under another label
+            continue
         try:
             known[work.key] = run(work)
         except (TritonError, RuntimeError) as error:
@@ -177,7 +179,11 @@ def main(argv: Sequence[str] | None = None, write: Callable[[str], object] = pri
             continue
         if args.record:
             aot_record.append(args.record, known[work.key])
-    rows = [known[work.key] for work in wanted if work.key in known]
+    rows = [
+        replace(known[work.key], case=work.case.name, dtype=work.dtype)
+        for work in wanted
+        if work.key in known
+    ]
     table = aot_record.summary(rows, args.arch) if args.summary else aot_record.listing(rows)
     for line in [*table, *(f"failed: {line}" for line in failed)]:
         write(line)

@@ -116,6 +116,19 @@ def test_the_command_goes_on_from_its_record_and_sums_it_up(aot, tmp_path, monke
     assert len(took) == 12
 
 
+def test_equal_settings_are_compiled_once_and_listed_under_each_label(aot, monkeypatch):
+    took, lines = [], []
+    monkeypatch.setattr(aot, "compiled", took.append)
+    monkeypatch.setattr(aot, "usage", lambda _: aot.Usage(40, 0, 0, 500))
+    options = ["--arch", "90", "--dtype", "fp32", "--only", "coarse_forward.* D64 top16 A$"]
+    assert aot.main(options, lines.append) == 0
+    assert len(took) == 1  # of 64 float32 channels, blocks are the same however many there are
+    assert [line.split(" | ")[0] for line in lines[-2:]] == [
+        "| coarse_forward L1296 D64 top16 A",
+        "| coarse_forward L5184 D64 top16 A",
+    ]
+
+
 def test_a_kernel_that_does_not_compile_is_named_and_fails_the_command(aot, monkeypatch):
     def refuse(job):
         raise RuntimeError("too much of it")
