@@ -30,7 +30,11 @@ from eval.predictions import Prediction, read_predictions, write_record
 from eval.readers.pairs_json import read_pairs_json
 from eval.web_upload import clean_png, decode_upload
 from matching.checkpoint import load_checkpoint
+from matching.colmap_check import copy_checked
+from matching.colmap_database import CameraChoice, write_colmap
 from matching.config import PRESETS
+from matching.geometry import RobustSettings
+from matching.keypoint_merging import merge_scene
 from matching.matches import Matches
 from matching.pair_lists import listed
 from matching.point_files import read_points
@@ -140,6 +144,26 @@ def _shard(path: Path) -> None:
     write_shard(path, [PairResult("a.png", "b.png", SIZE, SIZE, matches)] * 3)
 
 
+def _colmap(path: Path) -> None:
+    """Three images in a row, whose matches agree on a motion along x."""
+    rng = np.random.default_rng(0)
+    points, depth = rng.uniform(0, 24, (20, 2)), rng.uniform(2, 9, 20)
+    seen = [np.column_stack([points[:, 0] - n * 9 / depth, points[:, 1]]) for n in range(3)]
+    kpts = [each.astype(np.float32) for each in seen]
+    sure = np.ones(20, np.float32)
+    results = [
+        PairResult(f"{i}.png", f"{i + 1}.png", SIZE, SIZE, Matches(kpts[i], kpts[i + 1], sure))
+        for i in range(2)
+    ]
+    write_colmap(path, merge_scene(results, 0.1), CameraChoice(), RobustSettings())
+
+
+def _read_colmap(path: Path) -> None:
+    fresh = path.with_suffix(".fresh")
+    fresh.unlink(missing_ok=True)
+    copy_checked(path, fresh)
+
+
 def _recorded(path: Path) -> None:
     with h5py.File(path, "w") as file:
         for key, shape in (("kpts0", (5, 2)), ("kpts1", (5, 2)), ("confidence", (5,))):
@@ -237,6 +261,7 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("weights.pth", _torch_file, read_torch_weights),
     Kind("shard.h5", _shard, read_shard),
+    Kind("colmap.db", _colmap, _read_colmap),
     Kind("recorded.h5", _recorded, lambda path: RecordedFile(path).matches("pair")),
     Kind("predictions.h5", _predictions, lambda path: list(read_predictions(path, Prediction))),
     Kind("set.h5", _dataset, _read_dataset),

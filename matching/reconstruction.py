@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -76,20 +77,13 @@ def run(command: ReconstructCommand) -> str:
         raise ValueError(
             "wanted pycolmap, which is not installed: pip install quadview[colmap]"
         ) from error
+    from matching.colmap_check import copy_checked
+
     command.out.mkdir(parents=True, exist_ok=True)
-    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
-    options = pycolmap.IncrementalPipelineOptions(num_threads=command.threads, min_model_size=3)
-    if command.keep_intrinsics:
-        options.ba_refine_focal_length = options.ba_refine_extra_params = False
-    models = pycolmap.incremental_mapping(command.database, command.images, command.out, options)
-    if not models:
-        raise ValueError(
-            f"{command.database}: no two images have enough verified matches to begin with; match more "
-            "pairs or a larger --long-side"
-        )
-    best = max(models.values(), key=lambda model: model.num_reg_images())
-    with pycolmap.Database.open(command.database) as database:
-        total = database.num_images()
+    with TemporaryDirectory(prefix=".checked-", dir=command.out) as folder:
+        database = Path(folder) / "database.db"
+        total = copy_checked(command.database, database)
+        best = _largest_model(pycolmap, command, database)
     lines = [
         f"{best.num_reg_images()} of {total} images registered, {best.num_points3D()} points, mean track "
         f"length {best.compute_mean_track_length():.2f}, mean reprojection error "
@@ -98,6 +92,21 @@ def run(command: ReconstructCommand) -> str:
     if known is not None:
         lines.append(str(pose_errors(_poses(best), known)))
     return "\n".join(lines)
+
+
+def _largest_model(pycolmap: Any, command: ReconstructCommand, database: Path) -> Any:
+    """Reconstructs from a checked database."""
+    pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+    options = pycolmap.IncrementalPipelineOptions(num_threads=command.threads, min_model_size=3)
+    if command.keep_intrinsics:
+        options.ba_refine_focal_length = options.ba_refine_extra_params = False
+    models = pycolmap.incremental_mapping(database, command.images, command.out, options)
+    if not models:
+        raise ValueError(
+            f"{command.database}: no two images have enough verified matches to begin with; match more "
+            "pairs or a larger --long-side"
+        )
+    return max(models.values(), key=lambda model: model.num_reg_images())
 
 
 def read_poses(path: Path, images: Path) -> dict[tuple[str, str], "np.ndarray"]:
