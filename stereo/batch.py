@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import tyro
 
+from data_scripts.command_line import check_counts
 from data_scripts.long_run import open_run, progress_bar, write_csv, write_json
 from stereo.options import StereoOptions
 
@@ -54,8 +55,7 @@ class BatchCommand:
     options: tyro.conf.OmitArgPrefixes[StereoOptions] = field(default_factory=StereoOptions)
 
     def __post_init__(self) -> None:
-        if self.actors is not None and self.actors < 1:
-            raise ValueError(f"--actors must be 1 or more, got {self.actors}")
+        check_counts(self, "actors")
 
     def file_of(self, name: str) -> Path:
         """Where the disparity of a pair goes."""
