@@ -22,6 +22,26 @@ ADVICE = "choose another --out, or delete that folder"
 SECONDS_PER_LINE = 10.0  # of the progress bar where it is no terminal that shows it
 
 
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Only one process at a time works on a run; where the system has no flock, this is not checked.
+
+    Raises:
+        ValueError: another process is at it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system, even at a kill
+        except ImportError:
+            pass
+        except OSError as error:
+            raise ValueError(f"{out}: another process is at work there; wait for it") from error
+        yield
+
+
 def open_run(out: Path, plan: Mapping[str, Any]) -> None:
     """Begins a run in the folder `out`, or takes up the one there.
 

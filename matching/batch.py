@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from data_scripts.command_line import check_counts
-from data_scripts.long_run import open_run, progress_bar
+from data_scripts.long_run import locked, open_run, progress_bar
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run(command: BatchCommand) -> str:
         ValueError: anything that the user can mend, as TypeError and OSError.
         KeyboardInterrupt: stopped; all whole shards are kept.
     """
-    from matching.batch_run import FORMAT, locked
+    from matching.batch_run import FORMAT
 
     # What can be wrong with the words is told before torch is loaded and anything is written.
     known = _known_pairs(command)

@@ -16,12 +16,11 @@ and resumed ends with the same bytes as one that was not.
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_scripts.attempts import FailedPair
-from data_scripts.long_run import ADVICE, LOCK, write_csv, write_json
+from data_scripts.long_run import ADVICE, write_csv, write_json
 from matching.feature_store import FeatureStore
 from matching.matches import Matches
 from matching.network import ImageFeatures
@@ -67,26 +66,6 @@ class Run:
     def missing(self) -> list[int]:
         """Shards that are still to be made."""
         return [shard for shard in range(self.shards) if not shard_path(self.out, shard).exists()]
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Only one process at a time works on a run; where the system has no flock, this is not checked.
-
-    Raises:
-        ValueError: another process is at it.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system, even at a kill
-        except ImportError:
-            pass
-        except OSError as error:
-            raise ValueError(f"{out}: another process is matching into it; wait for it") from error
-        yield
 
 
 def forget_failures(run: Run) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import tyro
 
 from data_scripts.command_line import check_counts
-from data_scripts.long_run import open_run, progress_bar, write_csv, write_json
+from data_scripts.long_run import locked, open_run, progress_bar, write_csv, write_json
 from stereo.options import StereoOptions
 
 if TYPE_CHECKING:
@@ -78,14 +78,19 @@ def run(command: BatchCommand) -> str:
 
     source = open_source(command.left, command.right)
     predict_missing = (_by_ray if command.engine == "ray" else _here)(command, source)
+    with locked(command.out):
+        _open_run(command)
+        return _predict_all(command, source, predict_missing)
+
+
+def _predict_all(command: BatchCommand, source: "PairSource", predict_missing: Predict) -> str:
+    before = _done(command)
     failures: list[tuple[str, str]] = []
 
     def told(name: str, error: str) -> None:
         failures.extend([(name, error)] if error else [])
         bar.update()
 
-    _open_run(command)
-    before = _done(command)
     try:
         with progress_bar(len(source), len(before), "pair") as bar:
             predict_missing(before, told)

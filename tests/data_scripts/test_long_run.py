@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from data_scripts.long_run import open_run, progress_bar, write_csv, write_json
+from data_scripts.long_run import locked, open_run, progress_bar, write_csv, write_json
 
 PLAN = {"pairs": 3, "sizes": (4, 5), "out": None}
 
@@ -70,3 +70,11 @@ def test_a_bar_goes_on_from_what_is_done(capsys):
     with progress_bar(4, 3, "pair") as bar:
         bar.update()
     assert "4/4" in capsys.readouterr().err
+
+
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    pytest.importorskip("fcntl", reason="where there is no flock nothing is checked")
+    with locked(tmp_path / "new"), pytest.raises(ValueError, match="new: another process"):
+        locked(tmp_path / "new").__enter__()
+    with locked(tmp_path / "new"):
+        pass

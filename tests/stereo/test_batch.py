@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_scripts.disparity_files import read_disparity
+from data_scripts.long_run import locked
 from stereo import __main__ as command
 from stereo.predictor import StereoPredictor
 from tests.stereo.block_matcher import BlockMatcher
@@ -153,6 +154,14 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(folders, capfd, more, lef
     out, err = capfd.readouterr()
     assert err.splitlines()[-1].startswith(f"error: {said}")
     assert out == ""
+
+
+def test_a_run_that_another_process_is_at_is_let_alone(folders, capsys):
+    pytest.importorskip("fcntl", reason="where there is no flock nothing is checked")
+    with locked(Path("out")):
+        assert command.main(words("out")) == 2
+    assert "error: out: another process is at work there" in capsys.readouterr().err
+    assert command.main(words("out")) == 0
 
 
 def test_a_run_of_other_settings_is_not_continued(folders, capsys):
