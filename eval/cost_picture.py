@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from data_scripts.figure_file import finished
 from eval.cost import CostRow, crossover
@@ -69,7 +70,11 @@ def draw_against_accuracy(
             largest = max(of_name, key=lambda row: row.tokens)
             assert largest.flops is not None
             axes.scatter(largest.flops / 1e9, accuracy)
-            axes.annotate(name, (largest.flops / 1e9, accuracy), fontsize=8)
+            place = (largest.flops / 1e9, accuracy)
+            axes.annotate(name, place, xytext=(5, 3), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="GFLOP, forward, largest size", ylabel=label)
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.margins(x=0.15, y=0.08)
     axes.grid(alpha=0.3, which="both")
     finished(figure, path)
