@@ -23,13 +23,15 @@ pytestmark = pytest.mark.skipif(
 SIZES = [(128, 160), (192, 256)]
 
 
-def picture(size, shift):
-    """Smooth noise (H, W) uint8, seen `shift` px further right."""
-    cv2 = pytest.importorskip("cv2")
+def real_pair(size):
+    """The motorcycle pair inside scikit-image, grey (H, W) uint8 at that size."""
+    cv2, data = pytest.importorskip("cv2"), pytest.importorskip("skimage.data")
+    left, right, _ = data.stereo_motorcycle()
     H, W = size
-    noise = np.random.default_rng(3).integers(0, 256, (H // 4, W // 4 + 20), dtype=np.uint8)
-    scene = cv2.resize(noise, (W + 80, H), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(scene[:, shift : shift + W])
+    return [
+        cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (W, H), interpolation=cv2.INTER_AREA)
+        for image in (left, right)
+    ]
 
 
 def session(path):
@@ -77,7 +79,7 @@ def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
     pytest.importorskip("onnxscript")
     text = f"{size[0]}x{size[1]}"
     assert command.main(["export", "--onnx", str(tmp_path / "m.onnx"), "--size", text]) == 0
-    pair = picture(size, 0), picture(size, 12)
+    pair = real_pair(size)
     found = load_predictor("small", dtype=torch.float32, long_side=None).match(*pair)
     rows = np.column_stack([found.kpts0, found.kpts1, found.confidence])
     tensors = [image[None, None].astype(np.float32) / 255 for image in pair]
