@@ -67,4 +67,4 @@ def coarse_blocks(L: int, channels: int, topk: int, slabs: int, element_size: in
 
 def coarse_backward_blocks(channels: int, element_size: int) -> Blocks:
     """Tile of the coarse backward: the side that a program owns, and the side it walks."""
-    return Blocks(BACKWARD_SIDE, BACKWARD_SIDE, 4 if channels * element_size <= 64 else 8)
+    return Blocks(BACKWARD_SIDE, BACKWARD_SIDE, 8 if element_size == 4 or channels > 32 else 4)
