@@ -45,7 +45,8 @@ class BatchCommand:
         engine: local, or ray: the pairs are matched by a Ray cluster, that of RAY_ADDRESS or one on this
             machine alone, to the same files; wants the extra quadview[ray].
         actors: With ray, processes that match; None: one for each device.
-        match: Which matches to look for and to keep.
+        match: Which matches to look for and to keep. A second look makes features anew for each of
+            its pairs, so it is off unless asked for.
     """
 
     images: Path
@@ -65,7 +66,9 @@ class BatchCommand:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     engine: Literal["local", "ray"] = "local"
     actors: int | None = None
-    match: tyro.conf.OmitArgPrefixes[MatchOptions] = field(default_factory=MatchOptions)
+    match: tyro.conf.OmitArgPrefixes[MatchOptions] = field(
+        default_factory=lambda: MatchOptions(second_look=0)
+    )
 
     def __post_init__(self) -> None:
         chosen = [self.pairs is not None, self.exhaustive]

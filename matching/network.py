@@ -15,6 +15,7 @@ from matching.matches import Matches, best_of
 from matching.model import Features, MatchBatch, Matcher
 from matching.options import MatchOptions
 from matching.resize import PreparedImage, to_given_pixels, turned_and_padded, usable
+from matching.second_look import can_shrink, of_both, smaller
 from matching.symmetric import in_canonical_order, merged, swapped
 
 
@@ -83,22 +84,37 @@ class Network:
         features0 = self._features([side0 for side0, _ in pairs], 0)
         for turn in options.turns:
             features1 = self._features([side1 for _, side1 in pairs], turn)
-            with self.running():
-                batch = self._match_features(features0, features1, options.symmetric)
-            found = [
-                in_pixels(batch, n, side0.image, side1.image, turn)
-                for n, (side0, side1) in enumerate(pairs)
-            ]
+            images = [(side0.image, side1.image) for side0, side1 in pairs]
+            found = self._match_features(features0, features1, images, turn, options.symmetric)
+            for n, pair in enumerate(images):
+                if len(found[n]) < options.second_look and can_shrink(*pair):
+                    found[n] = of_both(found[n], self._second_look(pair, turn, options.symmetric))
             tried.append([best_of(each, options) for each in found])
         return [max(each, key=_certainty) for each in zip(*tried, strict=True)]
 
+    def _second_look(
+        self, pair: tuple[PreparedImage, PreparedImage], turn: int, symmetric: bool
+    ) -> Matches:
+        """Matches of one pair at a smaller size, in pixels of the images as given."""
+        image0, image1 = map(smaller, pair)
+        features = self.features([image0], 0), self.features([image1], turn)
+        return self._match_features(*features, [(image0, image1)], turn, symmetric)[0]
+
     def _match_features(
-        self, features0: Features, features1: Features, symmetric: bool
-    ) -> MatchBatch:
-        ahead = self.matcher.match_features(features0, features1)
-        if not symmetric:
-            return ahead
-        return merged(ahead, swapped(self.matcher.match_features(features1, features0)))
+        self,
+        features0: Features,
+        features1: Features,
+        images: Sequence[tuple[PreparedImage, PreparedImage]],
+        turn: int,
+        symmetric: bool,
+    ) -> list[Matches]:
+        """All matches of each pair of images, whose second one was turned, in pixels as given."""
+        with self.running():
+            batch = self.matcher.match_features(features0, features1)
+            if symmetric:
+                back = swapped(self.matcher.match_features(features1, features0))
+                batch = merged(batch, back)
+        return [in_pixels(batch, n, *pair, turn) for n, pair in enumerate(images)]
 
     def _features(self, sides: Sequence[ImageFeatures], turn: int) -> Features:
         """Kept features where all images have them, new ones otherwise."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_LONG_SIDE = 800  # px; the size at which `small` is trained to work and is measured
+FEW = 200  # matches: views far apart or without texture; easy pairs have thousands
 QUARTER_TURNS = (0, 90, 180, 270)  # degrees counter-clockwise
 
 
@@ -18,18 +19,23 @@ class MatchOptions:
             matched; of two matches of the same cells the surer one is kept.
         rotations: Quarter turns of image 1 to try, in degrees counter-clockwise; the one with the
             largest sum of confidence is kept. With symmetric the turns back are tried as well.
+        second_look: With fewer matches than this, images above 480 px are matched at that size too and
+            the matches of both are given; 0 never does.
     """
 
     max_matches: int | None = None
     min_confidence: float = 0.0
     symmetric: bool = False
     rotations: Sequence[int] = (0,)
+    second_look: int = FEW
 
     def __post_init__(self) -> None:
         if self.max_matches is not None and self.max_matches < 0:
             raise ValueError(f"max_matches must be 0 or more, or None, got {self.max_matches}")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence must be in [0, 1], got {self.min_confidence}")
+        if self.second_look < 0:
+            raise ValueError(f"second_look must be 0 or more matches, got {self.second_look}")
         check_rotations(self.rotations)
 
     @property

@@ -95,10 +95,7 @@ class MatchPredictor:
         image1: Image | ImageFeatures,
         *,
         masks: tuple[Mask | None, Mask | None] = (None, None),
-        max_matches: int | None = None,
-        min_confidence: float = 0.0,
-        symmetric: bool = False,
-        rotations: Sequence[int] = (0,),
+        **options: Any,
     ) -> Matches:
         """Matches of one pair, best first, in pixels of the images as given.
 
@@ -108,19 +105,17 @@ class MatchPredictor:
                 upright by their EXIF tag, as OpenCV does; alpha is dropped.
             image1: the same.
             masks: bool (H, W) of each image as given, True = use; or None.
-            max_matches: see `MatchOptions`, as the next three.
-            min_confidence: lowest confidence to keep.
-            symmetric: swapping the images gives exactly the same matches, swapped.
-            rotations: turns of image 1 to try, degrees counter-clockwise.
+            **options: those of `MatchOptions`: max_matches, min_confidence, symmetric, rotations,
+                second_look.
 
         Raises:
             FileNotFoundError: a path without a file.
             ValueError: an image, mask or option with a wrong value or shape.
             TypeError: an image or mask of a wrong type.
         """
-        options = MatchOptions(max_matches, min_confidence, symmetric, rotations)
+        chosen = MatchOptions(**options)
         pair = self._ready((image0, image1, *masks))
-        return self.network.match([pair], options)[0]
+        return self.network.match([pair], chosen)[0]
 
     def match_points(
         self,
