@@ -150,9 +150,15 @@ def without_weak(disp: Tensor, mass: Tensor) -> Tensor:
     total, count = torch.zeros_like(disp), torch.zeros_like(disp)
     for number, side in enumerate(NEIGHBOURHOODS):
         share = 0.01**number
-        total = total + share * F.avg_pool2d(weight * disp, side, 1, side // 2)
-        count = count + share * F.avg_pool2d(weight, side, 1, side // 2)
+        total = total + share * _box_mean(weight * disp, side)
+        count = count + share * _box_mean(weight, side)
     return torch.where(mass > WEAK_MASS, disp, total / count)
+
+
+def _box_mean(values: Tensor, side: int) -> Tensor:
+    """Means over windows of side x side cells of a map (B, 1, H, W), with zeros outside of it."""
+    down = F.avg_pool2d(values, (side, 1), 1, (side // 2, 0))
+    return F.avg_pool2d(down, (1, side), 1, (0, side // 2))
 
 
 def standardised(image: Tensor) -> Tensor:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stereo.photometric import difference, seen
+
 REACH_PX = (2, 5, 10)  # how far away the neighbours lie, each way
 WINDOW = 5  # px a side over which differences are averaged
-COLOUR_LIMIT = 0.1  # differences in [0, 1] beyond these count no more: highlights, occlusions
-GRADIENT_LIMIT = 8 / 255
-COLOUR_WEIGHT = 0.3
 MEDIANS = 2  # of 3 x 3 px at the end
 GAIN = 0.2 / 255  # a neighbour's disparity must be better by this
 STEP_PX = 0.5  # disparities nearer than this are the same surface: nothing to decide
@@ -33,11 +32,12 @@ def propagated(left: Tensor, right: Tensor, disp: Tensor, rounds: int = 2) -> Te
         rounds: times that values travel; 0 gives disp.
     """
     wide = torch.promote_types(disp.dtype, torch.float32)
-    left_seen, right_seen = _seen(left.to(wide)), _seen(right.to(wide))
+    left_seen, right_seen = seen(left.to(wide)), seen(right.to(wide))
     best = disp.to(wide)[:, None]
+    gain = GAIN * _window_sizes(best)
     for _ in range(rounds):
         start = best
-        least = _difference(left_seen, right_seen, best) - GAIN
+        least = _difference(left_seen, right_seen, best) - gain
         for neighbour in _neighbours(start):
             cost = _difference(left_seen, right_seen, neighbour)
             better = (cost < least) & ((neighbour - best).abs() > STEP_PX)
@@ -48,40 +48,21 @@ def propagated(left: Tensor, right: Tensor, disp: Tensor, rounds: int = 2) -> Te
     return best[:, 0].to(disp.dtype)
 
 
-def _seen(image: Tensor) -> Tensor:
-    """Weighted colour and the gradients of grey (B, 5, H, W) of RGB (B, 3, H, W)."""
-    grey = F.pad(image.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    smooth_rows = (grey[:, :, :-2] + 2 * grey[:, :, 1:-1] + grey[:, :, 2:]) / 8
-    smooth_columns = (grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]) / 8
-    across = smooth_rows[..., 2:] - smooth_rows[..., :-2]
-    down = smooth_columns[:, :, 2:] - smooth_columns[:, :, :-2]
-    return torch.cat([image, across, down], 1)
-
-
 def _difference(left: Tensor, right: Tensor, disp: Tensor) -> Tensor:
-    """How unlike pixels (x, y) of the left and (x - disp, y) of the right are, (B, 1, H, W)."""
-    B, _, H, W = left.shape
-    column = torch.arange(W, device=disp.device, dtype=disp.dtype)
-    x = (column - disp[:, 0]) * (2 / max(W - 1, 1)) - 1
-    y = torch.linspace(-1, 1, H, device=disp.device, dtype=disp.dtype) if H > 1 else x.new_zeros(1)
-    place = torch.stack([x, y[:, None].expand(B, H, W)], -1)
-    there = F.grid_sample(right, place, padding_mode="border", align_corners=True)
-    apart = (left - there).abs()
-    colour = apart[:, :3].mean(1, keepdim=True).clamp(max=COLOUR_LIMIT)
-    gradient = apart[:, 3:].sum(1, keepdim=True).clamp(max=GRADIENT_LIMIT)
-    return _mean(COLOUR_WEIGHT * colour + gradient)
+    """Sum of `difference` over that part of each window that lies in the image, (B, 1, H, W)."""
+    return _sums(difference(left, right, disp))
 
 
-def _mean(cost: Tensor) -> Tensor:
-    """Mean of cost (B, 1, H, W) over the part of each window that lies in the image.
-
-    Sums of slices take a fifth of the time of torch's pooling on a CPU.
-    """
-    return _sums(cost) / _sums(torch.ones_like(cost[:1]))
+def _window_sizes(disp: Tensor) -> Tensor:
+    """Pixels of the image in the window round each pixel, (1, 1, H, W)."""
+    return _sums(torch.ones_like(disp[:1]))
 
 
 def _sums(values: Tensor) -> Tensor:
-    """Sums of values (B, 1, H, W) over the windows, zeros outside."""
+    """Sums of values (B, 1, H, W) over the windows, zeros outside.
+
+    Sums of slices take a fifth of the time of torch's pooling on a CPU.
+    """
     H, W = values.shape[-2:]
     half = WINDOW // 2
     padded = F.pad(values, (half, half, half, half))
