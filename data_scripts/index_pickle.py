@@ -6,6 +6,7 @@ nothing else, so a hostile file is an error rather than a program.
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
+MEMO_CODES = ("PUT", "BINPUT", "LONG_BINPUT")
+
+
 class ArrayUnpickler(pickle.Unpickler):
     """Rebuilds plain values and numpy arrays; refuses every other name."""
 
@@ -46,10 +50,24 @@ class ArrayUnpickler(pickle.Unpickler):
             ) from None
 
 
+def check_lengths(data: bytes) -> None:
+    """Raises ValueError where a pickle promises more than it holds.
+
+    The unpickler makes room for what a length or a number of its memo says before it reads on.
+    """
+    for opcode, value, position in pickletools.genops(data):
+        # A memo has no more values than there were bytes so far, a frame no more bytes than the file.
+        room = (position or 0) if opcode.name in MEMO_CODES else len(data)
+        if opcode.name in (*MEMO_CODES, "FRAME") and int(value or 0) > room:
+            raise ValueError(f"{opcode.name} of {value} at byte {position} of {len(data)}")
+
+
 def read_index(path: Path) -> dict[str, Any]:
     """The dict pickled at `path`; ValueError where it is none or holds more than arrays."""
     try:
-        index = ArrayUnpickler(io.BytesIO(path.read_bytes())).load()
+        data = path.read_bytes()
+        check_lengths(data)  # which also refuses texts that are longer than the rest of the file
+        index = ArrayUnpickler(io.BytesIO(data)).load()
     except FileNotFoundError:
         raise
     except Exception as error:  # broken bytes make the unpickler raise exceptions of every kind

@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,33 @@ def test_files_that_are_no_index_are_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"wrong\.npz must"):
         read_index(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04B\xff\xff\xff\x7f.",  # bytes
+        b"\x80\x04\x8e\xff\xff\xff\xff\x01\x00\x00\x00.",  # bytes with a length of 8 bytes
+        b"\x80\x04X\xff\xff\xff\x7f.",  # text
+        b"\x80\x04\x95\xff\xff\xff\xff\x01\x00\x00\x00.",  # frame
+        b"\x80\x04}r\xff\xff\xff\x0f.",  # place in the memo
+        b"(dp268435455\n.",
+    ],
+)
+def test_lengths_that_the_file_does_not_hold_ask_for_no_memory(tmp_path, content):
+    path = tmp_path / "promise.npz"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"promise\.npz must be a pickled dict of arrays"):
+            read_index(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("protocol", [3, 4])  # what numpy.savez writes, and pickle by itself
+def test_the_protocols_of_indices_are_read(tmp_path, protocol):
+    path = tmp_path / "index.npz"
+    path.write_bytes(pickle.dumps({"poses": np.eye(4), "name": "ä"}, protocol))
+    np.testing.assert_array_equal(read_index(path)["poses"], np.eye(4))
