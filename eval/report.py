@@ -67,6 +67,16 @@ def published_row(each: Published) -> list[str]:
     return [each.benchmark, f"{each.method} (published)", each.metric, values, each.protocol]
 
 
+def _first_failure(result: Result) -> list[str]:
+    """Why the first pair that failed did, as a line; none where none did."""
+    found = next((score for score in result.scores if score.failed), None)
+    if found is None:
+        return []
+    return [
+        f"{result.benchmark.name}, {result.method}: first failure {found.name}: {found.failure}."
+    ]
+
+
 def notes(results: Sequence[Result]) -> list[str]:
     """What a reader must know about the table."""
     benchmarks = {result.benchmark.name: result.benchmark for result in results}
@@ -94,6 +104,7 @@ def notes(results: Sequence[Result]) -> list[str]:
         lines += left_out(benchmark)
     for name, missing in {result.benchmark.name: result.lacks for result in results}.items():
         lines += lacks_note(name, missing)
+    lines += [*dict.fromkeys(line for result in results for line in _first_failure(result))]
     sources = {each.source for r in results for each in published(r.benchmark.published)}
     return lines + [f"Published: {source}." for source in sorted(sources)]
 

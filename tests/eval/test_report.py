@@ -33,6 +33,7 @@ def test_the_protocol_stands_beside_the_numbers():
             "@5/10/20 deg: 30.0 / 40.0 / 45.0" in text
         )  # (1 + 0.5 * (T - 4)) / T for one pair of two
         assert "1 of 2" in text
+        assert "strecha, sift: first failure b: 0 matches." in text
         assert "long side 800" in text
 
 
