@@ -132,6 +132,7 @@ def learn(
     state = TrainState.fresh(PointDecoder(config), budget.learning_rate, WEIGHT_DECAY)
     parameters = sum(weight.numel() for weight in state.network.parameters())
     generator = torch.Generator().manual_seed(seed)
+    own = own_place(validation)
     spent = 0.0
     for step in range(1, budget.steps + 1):
         began = time.perf_counter()
@@ -151,7 +152,7 @@ def learn(
         spent += time.perf_counter() - began
         if step % budget.validate_every == 0 or step == budget.steps:
             (half_cell, cell), median = accuracy(state.average, validation)
-            found = (half_cell, cell, median, spent, parameters, own_place(validation))
+            found = (half_cell, cell, median, spent, parameters, own)
             yield Row(config.attention, seed, step, *found)
 
 

@@ -51,12 +51,20 @@ def read(path: Path) -> dict[str, Row]:
 
 def append(path: Path, row: Row) -> None:
     """Adds a row at the end of the file."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:  # a run was stopped while it wrote
-        path.write_text(whole, encoding="utf-8")
+    if path.exists() and not _ends_with_a_line(path):  # a run was stopped while it wrote
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(row)) + "\n")
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    """Whether the last line of a file is whole; an empty file has none."""
+    with path.open("rb") as file:
+        if file.seek(0, 2) == 0:
+            return True
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"
 
 
 def listing(rows: Sequence[Row]) -> Iterator[str]:
