@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import resource
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -191,8 +192,11 @@ class Worker:
 
 def work(pipe: Connection, folder: Path, seed: int, limits: Limits, keep: Path) -> None:
     """What a process does: makes the valid files, limits itself, and runs what it is told."""
+    from tqdm import tqdm
+
     from eval.fuzz_files import KINDS
 
+    tqdm.set_lock(threading.RLock())  # its own lock is a semaphore that outlives a killed process
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "stderr").open("w")
     os.dup2(log.fileno(), 2)  # C libraries write there of every broken file

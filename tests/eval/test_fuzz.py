@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -121,3 +124,11 @@ def test_a_process_that_dies_is_a_fault_and_is_replaced(tmp_path):
     assert first.what in ("read", "refused")
     assert second.what.startswith("the process died") or second.what in ("read", "refused")
     assert Tally().cases == 0
+
+
+@pytest.mark.slow
+def test_the_command_leaves_nothing_behind(tmp_path):
+    words = ["-m", "eval", "fuzz", "--cases", "1", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+    assert "1 broken files" in done.stdout
+    assert "leaked" not in done.stderr
