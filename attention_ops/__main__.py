@@ -12,6 +12,7 @@ import torch
 
 from attention_ops import parity
 from attention_ops.backends import GPU_MODULES, backends, current_backend
+from attention_ops.command import run_main
 
 COMMANDS = {
     "build": "attention_ops.build",
@@ -95,4 +96,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

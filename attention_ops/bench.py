@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from attention_ops import chunked, native
+from attention_ops.command import run_main
 from attention_ops.cost import peak_memory
 from attention_ops.linear import NORM_FLOOR
 from attention_ops.mechanism import flat_heads
@@ -214,4 +215,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_main(main))

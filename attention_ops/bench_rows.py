@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attention_ops.bench import Contenders, cpu_times, say
+from attention_ops.command import run_main
 from attention_ops.cost import peak_memory
 from attention_ops.mechanism import flat_heads
 from attention_ops.relative_rows import distance_sines, relative_logits
@@ -73,4 +74,4 @@ def _explicit(q: Tensor, k: Tensor, v: Tensor) -> Callable[[], Tensor]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_main(main))

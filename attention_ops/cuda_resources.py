@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention_ops import cuda_build
+from attention_ops.command import run_main
 
 _CPP_NAMES = {"f": "float32", "6__half": "float16", "13__nv_bfloat16": "bfloat16"}
 _ENTRY = re.compile(
@@ -137,4 +138,4 @@ def worst_table(rows: Sequence[Resources]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

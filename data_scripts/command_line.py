@@ -1,11 +1,14 @@
 """How a command ends: what it gave, or one line on what its user can mend; and its exit code."""
 
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 FAILED = 2  # exit code for anything that the user can mend
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
+NO_READER = 141  # exit code where nobody reads the output any more (`| head`), as shells have it
 MENDABLE = (ValueError, TypeError, OSError, RuntimeError)
 
 
@@ -16,16 +19,47 @@ def run_command(
 ) -> int:
     """Calls `work`; its exit code, 0 where it gives none, FAILED where the user can mend what it raised.
 
+    Where the reader of the output is gone, the command ends quietly with NO_READER.
+
     Args:
         prog: what the line on the failure begins with.
         work: does all that the command is for, and prints it.
         mendable: failures that are told in one line; any other one passes through.
     """
     try:
-        return work() or 0
+        return _flushed(work)
+    except BrokenPipeError as error:
+        return NO_READER if _reader_is_gone() else _failed(prog, error)
     except mendable as error:
-        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
-        return FAILED
+        return _failed(prog, error)
+
+
+def _flushed(work: Callable[[], int | None]) -> int:
+    try:
+        code = work() or 0
+    except SystemExit:  # after --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _failed(prog: str, error: Exception) -> int:
+    print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+    return FAILED
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is the pipe that broke; then what is still to come goes nowhere."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)  # for errors alone
+    except (OSError, ValueError):  # it is no file
+        return False
+    gone = bool(poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def run_subcommand(module: str, words: Sequence[str]) -> int:

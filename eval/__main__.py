@@ -89,8 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] and words[0] in COMMANDS:
         return int(import_module(COMMANDS[words[0]]).main(words[1:]))
-    arguments = tyro.cli(Arguments, prog=PROG, args=argv)
-    return run_command(PROG, lambda: evaluate(arguments))
+    return run_command(PROG, lambda: evaluate(tyro.cli(Arguments, prog=PROG, args=argv)))
 
 
 def evaluate(arguments: Arguments) -> None:

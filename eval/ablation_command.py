@@ -70,8 +70,9 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 for an input that is not as it must be."""
-    arguments = tyro.cli(Arguments, prog=PROG, args=argv, description=__doc__)
-    return run_command(PROG, lambda: show(arguments))
+    return run_command(
+        PROG, lambda: show(tyro.cli(Arguments, prog=PROG, args=argv, description=__doc__))
+    )
 
 
 def show(arguments: Arguments) -> None:

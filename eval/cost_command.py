@@ -61,8 +61,7 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 for an input that is not as it must be."""
-    arguments = tyro.cli(Arguments, prog=PROG, args=argv)
-    return run_command(PROG, lambda: show(arguments))
+    return run_command(PROG, lambda: show(tyro.cli(Arguments, prog=PROG, args=argv)))
 
 
 def show(arguments: Arguments) -> None:

@@ -199,8 +199,7 @@ def _in_file_pixels(kpts: np.ndarray) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, or 2 where the folder cannot be written."""
-    arguments = tyro.cli(Arguments, prog=PROG, args=argv)
-    return run_command(PROG, lambda: _make(arguments))
+    return run_command(PROG, lambda: _make(tyro.cli(Arguments, prog=PROG, args=argv)))
 
 
 def _make(arguments: Arguments) -> None:

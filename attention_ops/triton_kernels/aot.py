@@ -24,6 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.errors import TritonError
 
+from attention_ops.command import run_main
 from attention_ops.triton_kernels import aot_record
 from attention_ops.triton_kernels.aot_cases import LEVELS, Case, all_cases
 
@@ -216,4 +217,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))
