@@ -63,10 +63,3 @@ def test_without_ray_the_command_says_what_to_install(folder, capsys, monkeypatc
     monkeypatch.setitem(sys.modules, "ray", None)
     assert command.main(words("run", "--engine", "ray")) == 2
     assert "install it with pip install 'quadview[ray]'" in capsys.readouterr().err
-
-
-def test_a_cluster_needs_an_actor(folder, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(words("run", "--engine", "ray", "--actors", "0"))
-    assert stopped.value.code == 2
-    assert "--actors must be 1 or more" in capsys.readouterr().err

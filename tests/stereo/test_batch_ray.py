@@ -71,10 +71,3 @@ def test_what_is_done_needs_no_cluster_and_the_rest_does(folder, capsys, monkeyp
     capsys.readouterr()
     assert command.main(words("run", "--long-side", "48", "--engine", "ray")) == 2
     assert "install it with pip install 'quadview[ray]'" in capsys.readouterr().err
-
-
-def test_a_cluster_needs_an_actor(folder, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(words("run", "--engine", "ray", "--actors", "0"))
-    assert stopped.value.code == 2
-    assert "--actors must be 1 or more" in capsys.readouterr().err
