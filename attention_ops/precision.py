@@ -16,6 +16,18 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def chosen_dtype(name: str) -> torch.dtype | None:
+    """The dtype of that name; None, which leaves it to the device, for "auto".
+
+    Raises:
+        ValueError: networks run in no such dtype.
+    """
+    dtypes = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in dtypes:
+        raise ValueError(f"dtype must be one of {', '.join(dtypes)}, got {name!r}")
+    return dtypes[name]
+
+
 def chosen_device(name: str | torch.device) -> torch.device:
     """The device called `name`.
 

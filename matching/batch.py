@@ -130,17 +130,18 @@ def _plan(command: BatchCommand, known: "PairList") -> dict[str, Any]:
 
 
 def _match(command: BatchCommand, known: "PairList") -> str:
-    import torch
-
+    from attention_ops.precision import chosen_dtype
     from matching.batch_run import Run, finish, forget_failures
     from matching.descriptors import retrieved_pairs
     from matching.feature_store import FeatureStore, StoreLimits
     from matching.predictor import load_predictor
 
-    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
     limits = StoreLimits(command.memory_gb, command.disk_gb)
     predictor = load_predictor(
-        command.weights, device=command.device, dtype=dtype, long_side=command.long_side
+        command.weights,
+        device=command.device,
+        dtype=chosen_dtype(command.dtype),
+        long_side=command.long_side,
     )
     store = FeatureStore(
         predictor, command.images.resolve(), known.names, command.out / "features", limits,

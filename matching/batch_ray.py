@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from attention_ops.precision import chosen_dtype
 from data_scripts.ray_stream import Crew, received, work_through
 from matching.batch_run import Run, match_shard
 from matching.feature_store import FeatureStore, StoreLimits
@@ -51,7 +52,7 @@ class ShardMatcher:
         self.predictor = load_predictor(
             self.work.weights,
             device=self.work.device,
-            dtype=None if self.work.dtype == "auto" else getattr(torch, self.work.dtype),
+            dtype=chosen_dtype(self.work.dtype),
             long_side=self.work.long_side,
         )
         self.store = FeatureStore(

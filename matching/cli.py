@@ -102,13 +102,14 @@ def _check_outputs(command: MatchCommand) -> None:
 
 
 def _load(command: MatchCommand) -> "MatchPredictor":
-    import torch
-
+    from attention_ops.precision import chosen_dtype
     from matching.predictor import load_predictor
 
-    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
     return load_predictor(
-        command.weights, device=command.device, dtype=dtype, long_side=command.long_side
+        command.weights,
+        device=command.device,
+        dtype=chosen_dtype(command.dtype),
+        long_side=command.long_side,
     )
 
 

@@ -191,15 +191,13 @@ def _point(text: str) -> tuple[float, float]:
 
 
 def _load(command: PointCommand) -> "MatchPredictor":
-    import torch
-
+    from attention_ops.precision import chosen_dtype
     from matching.predictor import load_predictor
 
-    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
     return load_predictor(
         command.weights,
         device=command.device,
-        dtype=dtype,
+        dtype=chosen_dtype(command.dtype),
         long_side=command.long_side,
         point_weights=command.point_weights,
     )

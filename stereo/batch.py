@@ -155,12 +155,12 @@ def _by_ray(command: BatchCommand, source: "PairSource") -> Predict:
 
 def load(command: BatchCommand, weights: Path) -> "StereoPredictor":
     """The predictor that a command wants, with the weights of that file."""
-    import torch
-
+    from attention_ops.precision import chosen_dtype
     from stereo.predictor import load_predictor
 
-    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
-    return load_predictor(weights, device=command.device, dtype=dtype, **asdict(command.options))
+    return load_predictor(
+        weights, device=command.device, dtype=chosen_dtype(command.dtype), **asdict(command.options)
+    )
 
 
 def predict_file(command: BatchCommand, predictor: "StereoPredictor", pair: "NamedPair") -> str:

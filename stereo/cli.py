@@ -111,13 +111,14 @@ def _truth(command: StereoCommand, left: "np.ndarray") -> "np.ndarray | None":
 
 
 def _load(command: StereoCommand) -> "StereoPredictor":
-    import torch
-
+    from attention_ops.precision import chosen_dtype
     from stereo.predictor import load_predictor
 
-    dtype = None if command.dtype == "auto" else getattr(torch, command.dtype)
     return load_predictor(
-        command.weights, device=command.device, dtype=dtype, **asdict(command.options)
+        command.weights,
+        device=command.device,
+        dtype=chosen_dtype(command.dtype),
+        **asdict(command.options),
     )
 
 
