@@ -8,9 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,11 +16,13 @@ from data_scripts.crop import random_crop
 from data_scripts.frame_border import framed
 from data_scripts.images import GREY
 from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
+from data_scripts.photo_training import Photos
 from data_scripts.photometric import PhotometricSettings, photometric
 from data_scripts.scene import SceneSettings, scene_pair
+from data_scripts.train_loop import VALIDATION_SEED
 from data_scripts.two_view import TwoView
 from matching.labels import pair_labels
-from matching.real_pairs import RealPairSettings
+from matching.real_pairs import RealPairSettings, real_pairs
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class PairBatches(Dataset[Batch]):
 
     def __init__(
         self,
-        photos: Sequence[NDArray[np.uint8]],
+        photos: Photos,
         settings: PairSettings,
         centre: float,
         seed: int,
         real: Sequence[Callable[[], TwoView]] = (),
-        textures: Sequence[NDArray[np.uint8]] = (),
+        textures: Photos = (),
     ) -> None:
         self.photos = photos
         self.surfaces = [*photos, *textures]
@@ -120,6 +120,23 @@ class PairBatches(Dataset[Batch]):
         if draw < self.settings.negatives + self.settings.scenes:
             return scene_pair(self.surfaces, size, generator, _scene_settings(difficulty))
         return layered_pair(self.photos, size, generator, _layered_settings(difficulty))
+
+
+def training_pairs(
+    settings: PairSettings, centre: float, seed: int, photos: Photos, textures: Photos
+) -> PairBatches:
+    """What a run trains on: pairs made of the photographs, and the real pairs of its settings.
+
+    Raises:
+        ValueError, FileNotFoundError: see `real_pairs`.
+    """
+    return PairBatches(photos, settings, centre, seed, real_pairs(settings.real), textures)
+
+
+def validation_pairs(settings: PairSettings, centre: float, photos: Photos) -> PairBatches:
+    """What a run is validated on: made pairs of one size and difficulty, whatever the run."""
+    plain = replace(settings, sizes=((256, 256),), easy=0.6, ramp=10**9)
+    return PairBatches(photos, plain, centre, VALIDATION_SEED)
 
 
 def _layered_settings(difficulty: float) -> LayeredSettings:

@@ -6,7 +6,7 @@ OUT/matcher.safetensors, which `load_predictor` reads.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from torch import Tensor
 
 from attention_ops.precision import fast_dtype
 from data_scripts.photo_training import Photos, PhotoSettings, train_on_photos
-from data_scripts.train_loop import VALIDATION_SEED, Task, run_command
+from data_scripts.train_loop import Task, run_command
 from matching.checkpoint import load_checkpoint, save_checkpoint
 from matching.config import PRESETS, MatcherConfig
-from matching.data import Batch, PairBatches, PairSettings
+from matching.data import Batch, PairBatches, PairSettings, training_pairs, validation_pairs
 from matching.model import Matcher, build_matcher
-from matching.real_pairs import real_pairs
 from matching.train_step import step_loss
 
 PROG = "python -m matching train"
@@ -67,14 +66,12 @@ def train_matcher(settings: TrainSettings, matcher: Matcher, config: MatcherConf
         The matcher with averaged weights; OUT holds them too.
     """
     pairs, centre = settings.pairs, matcher.cell_centre
-    plain = replace(pairs, sizes=((256, 256),), easy=0.6, ramp=10**9)
 
     def training(photos: Photos, textures: Photos) -> PairBatches:
-        real = real_pairs(pairs.real)
-        return PairBatches(photos, pairs, centre, settings.seed, real, textures)
+        return training_pairs(pairs, centre, settings.seed, photos, textures)
 
     def validation(photos: Photos, _: Photos) -> PairBatches:
-        return PairBatches(photos, plain, centre, VALIDATION_SEED)
+        return validation_pairs(pairs, centre, photos)
 
     return train_on_photos(settings, matcher, _task(settings, config), training, validation)
 
