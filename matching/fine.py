@@ -13,10 +13,9 @@ from torch.nn import functional as F
 
 from attention_ops import LoftrLayer, TwoViewTransformer, build_attention
 from attention_ops.mechanism import Kind
-from matching.refine import Refined
+from matching.refine import CELL_PX, Refined, in_parts
 
 CHUNK = 512  # matches refined at once at inference: 80 MB with 25 cells of 128 channels
-CELL_PX = 2  # pixels of a cell of the 1/2 map
 VARIANCE_FLOOR = 1e-10  # in half windows squared, as in LoFTR; the root of 0 has no gradient
 
 
@@ -91,15 +90,7 @@ class LoftrFine(nn.Module):
 
         Takes what `forward` takes, in bounded memory.
         """
-        found = [
-            self(
-                fine,
-                (tokens[0][part], tokens[1][part]),
-                pair[part],
-                (corners[0][part], corners[1][part]),
-            )
-            for part in torch.arange(len(pair), device=pair.device).split(CHUNK)
-        ]
+        found = list(in_parts(self, CHUNK, fine, tokens, pair, corners))
         offset = torch.cat([part.search for part in found])
         return CELL_PX * offset, CELL_PX * torch.cat([part.spread for part in found])
 

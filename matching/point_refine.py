@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from matching.point_maps import FINE_STRIDE, in_cells, sample, square
-from matching.refine import MAX_LOG_SPREAD, MIN_LOG_SPREAD, PATCH, REACH, TEMPLATE, PatchRefiner
+from matching.refine import PATCH, TEMPLATE, PatchRefiner, patch_regressor, step_of
 
 
 class PointRefiner(nn.Module):
@@ -22,13 +22,7 @@ class PointRefiner(nn.Module):
     def __init__(self, refinements: int) -> None:
         super().__init__()
         self.refinements = refinements
-        self.regress = nn.Sequential(
-            nn.Linear(TEMPLATE**2 * PATCH**2, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, 64),
-            nn.ReLU(inplace=True),
-            nn.Linear(64, 3),
-        )
+        self.regress = patch_regressor()
         self.sharpness = nn.Parameter(torch.tensor(4.0))  # correlations in [-1, 1] times this
 
     @torch.no_grad()
@@ -56,10 +50,10 @@ class PointRefiner(nn.Module):
         for _ in range(self.refinements):
             points1 = points1.detach()
             correlation = template @ _patch(fine1, points1, PATCH).mT  # (B, N, P, Q)
-            moved = self.regress((self.sharpness * correlation).flatten(2))
-            points1 = points1 + FINE_STRIDE * REACH * torch.tanh(moved[..., :2])
+            step, log_spread = step_of(self.regress, self.sharpness * correlation)
+            points1 = points1 + FINE_STRIDE * step
             estimates.append(points1)
-            log_spreads.append(moved[..., 2].clamp(MIN_LOG_SPREAD, MAX_LOG_SPREAD))
+            log_spreads.append(log_spread)
         return estimates, log_spreads
 
 

@@ -7,12 +7,14 @@ correlations say how the two patches lie to each other whatever they show (Teed 
 Works in cells of the 1/2 maps; knows nothing of images or coarse matching.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CELL_PX = 2  # pixels of a cell of the 1/2 map
 CHUNK = 8192  # matches refined at once at inference: bounds memory
 TEMPLATE = 4  # side of the patch of image 0 that is compared, in cells
 PATCH = 6  # side of the patch of image 1
@@ -52,13 +54,7 @@ class PatchRefiner(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(2 * fine_channels, fine_channels),
         )
-        self.regress = nn.Sequential(
-            nn.Linear(TEMPLATE**2 * PATCH**2, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, 64),
-            nn.ReLU(inplace=True),
-            nn.Linear(64, 3),
-        )
+        self.regress = patch_regressor()
         self.sharpness = nn.Parameter(torch.tensor(4.0))  # correlations in [-1, 1] times this
 
     def forward(
@@ -83,10 +79,10 @@ class PatchRefiner(nn.Module):
         for _ in range(self.iterations):
             patch = self._sample(maps[1], pair, corners[1] + offset.detach())
             correlation = torch.einsum("npd,nqd->npq", template, F.normalize(patch, dim=-1))
-            moved = self.regress((self.sharpness * correlation).flatten(1))
-            offset = offset.detach() + REACH * torch.tanh(moved[:, :2])
+            step, log_spread = step_of(self.regress, self.sharpness * correlation)
+            offset = offset.detach() + step
             steps.append(offset)
-            log_spreads.append(moved[:, 2].clamp(MIN_LOG_SPREAD, MAX_LOG_SPREAD))
+            log_spreads.append(log_spread)
         return Refined(search, spread, tuple(steps), tuple(log_spreads))
 
     @torch.no_grad()
@@ -98,19 +94,10 @@ class PatchRefiner(nn.Module):
         corners: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Offset (N, 2) from the middle of the cell of image 1 and expected error (N,), in px."""
-        offset, spread = [], []
-        for part in torch.arange(len(pair), device=pair.device).split(CHUNK):
-            found = self(
-                fine,
-                (tokens[0][part], tokens[1][part]),
-                pair[part],
-                (corners[0][part], corners[1][part]),
-            )
-            offset.append(2 * found.steps[-1].float())
-            spread.append(2 * found.log_spread[-1].float().exp())
-        if not offset:
-            return fine[0].new_zeros(0, 2).float(), fine[0].new_zeros(0).float()
-        return torch.cat(offset), torch.cat(spread)
+        found = list(in_parts(self, CHUNK, fine, tokens, pair, corners))
+        offset = torch.cat([part.steps[-1].float() for part in found])
+        spread = torch.cat([part.log_spread[-1].float().exp() for part in found])
+        return CELL_PX * offset, CELL_PX * spread
 
     def _search(
         self,
@@ -157,6 +144,38 @@ class PatchRefiner(nn.Module):
         cells = cells[:, :, :-1] * (1 - x) + cells[:, :, 1:] * x
         cells = cells[:, :-1] * (1 - y) + cells[:, 1:] * y
         return cells.flatten(1, 2)
+
+
+def patch_regressor() -> nn.Sequential:
+    """A fresh network from correlations of two patches (..., TEMPLATE^2 * PATCH^2) to what `step_of` reads."""
+    return nn.Sequential(
+        nn.Linear(TEMPLATE**2 * PATCH**2, 128),
+        nn.ReLU(inplace=True),
+        nn.Linear(128, 64),
+        nn.ReLU(inplace=True),
+        nn.Linear(64, 3),
+    )
+
+
+def step_of(regress: nn.Module, correlation: Tensor) -> tuple[Tensor, Tensor]:
+    """Step x, y (..., 2) in cells and the log (...) of its expected error, from (..., TEMPLATE^2, PATCH^2)."""
+    moved = regress(correlation.flatten(-2))
+    log_spread = moved[..., 2].clamp(MIN_LOG_SPREAD, MAX_LOG_SPREAD)
+    return REACH * torch.tanh(moved[..., :2]), log_spread
+
+
+def in_parts(
+    refine: Callable[..., Refined],
+    size: int,
+    fine: tuple[Tensor, Tensor],
+    tokens: tuple[Tensor, Tensor],
+    pair: Tensor,
+    corners: tuple[Tensor, Tensor],
+) -> Iterator[Refined]:
+    """What a fine stage gives of `size` matches at a time, at least once; the rest is what it takes."""
+    for part in torch.arange(len(pair), device=pair.device).split(size):
+        ends = [(side0[part], side1[part]) for side0, side1 in (tokens, corners)]
+        yield refine(fine, ends[0], pair[part], ends[1])
 
 
 MARGIN = 8  # cells of zeros round the 1/2 map, so that windows at the edge need no special case
