@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,15 +209,15 @@ def _read_dataset(path: Path) -> None:
             pair.image0.rgb()
 
 
-def _megadepth(path: Path) -> None:
+def _megadepth(path: Path, protocol: int = 4) -> None:
     index = {
         "image_paths": np.array(["a.jpg", "b.jpg"], dtype=object),
         "depth_paths": np.array(["a.h5", "b.h5"], dtype=object),
         "intrinsics": np.array([np.eye(3)] * 2),
         "poses": np.array([np.eye(4)] * 2),
-        "pair_infos": [((0, 1), 0.5, None)],
+        "pair_infos": [((0, np.int64(1)), 0.5, None)],
     }
-    path.write_bytes(pickle.dumps(index))
+    path.write_bytes(pickle.dumps(index, protocol))
 
 
 def _scannet(path: Path) -> None:
@@ -272,6 +273,8 @@ KINDS: tuple[Kind, ...] = (
         lambda path: min(shard_folder(path).glob("*.h5")),
     ),
     Kind("megadepth.npz", _megadepth, megadepth.read_pairs),
+    Kind("megadepth-2.npz", partial(_megadepth, protocol=2), megadepth.read_pairs),
+    Kind("megadepth-5.npz", partial(_megadepth, protocol=5), megadepth.read_pairs),
     Kind(
         "scannet.npz",
         _scannet,
