@@ -38,8 +38,10 @@ def find_stereo_method(name: str) -> StereoMethod:
     """
     if name == "sgbm":
         from eval import sgbm
+        from stereo import semi_global
 
-        identity = f"sgbm {digest([Path(__file__).with_name('sgbm.py')])}"
+        files = [Path(module.__file__ or "") for module in (sgbm, semi_global)]
+        identity = f"sgbm {digest(files)}"
         return StereoMethod(name, identity, sgbm.PROTOCOL, sgbm.SgbmMatcher)
     if is_recorded(name):
         recorded = recorded_file(name)

@@ -21,6 +21,7 @@ from stereo.output import StereoOutput
 from stereo.propagation import propagated
 from stereo.refine import Refinement, Refiner
 from stereo.regression import regress_rows
+from stereo.semi_global import with_semi_global
 from stereo.transport import BOUND, sinkhorn_of_bounded
 
 STRIDE = 4  # pixels of a cell
@@ -57,6 +58,7 @@ class StereoNetwork(nn.Module):
     """
 
     size_multiple = QuarterTrunk.size_multiple
+    takes_semi_global = True
 
     def __init__(
         self,
@@ -77,14 +79,21 @@ class StereoNetwork(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
         self.dustbin = nn.Parameter(torch.tensor(3.0))
 
-    def forward(self, left: Tensor, right: Tensor) -> StereoOutput:
-        """Left and right (B, 3, H, W) RGB in [0, 1], sides multiples of `size_multiple`.
+    def forward(self, left: Tensor, right: Tensor, semi_global: bool = False) -> StereoOutput:
+        """Disparities of a batch, by the network alone or with semi-global matching where it is weak.
+
+        Args:
+            left: (B, 3, H, W) RGB in [0, 1], sides multiples of `size_multiple`.
+            right: (B, 3, H, W).
+            semi_global: whether `with_semi_global` answers where the network is not sure, on the CPU.
 
         Raises:
             ValueError: other shapes.
         """
         refinement = self.steps(left, right).refinement
         disp = refinement.disparity[-1].clamp_min(0)
+        if semi_global:
+            disp = with_semi_global(left, right, disp, refinement.log_spread.exp())
         return StereoOutput(
             disparity=propagated(left, right, disp, self.propagation),
             occlusion=refinement.occlusion_logit.sigmoid(),

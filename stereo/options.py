@@ -19,11 +19,14 @@ class StereoOptions:
             so only disparities below half of them are found.
         max_memory: Gibibytes that the network may take for one pair; bands of whole rows are cut so
             that it does. An estimate, not a promise. None sets no limit.
+        semi_global: Where `small` is not sure of its answer, semi-global matching (OpenCV, on the CPU)
+            answers in its place. The official networks go without.
     """
 
     long_side: int | None = DEFAULT_LONG_SIDE
     tile: tuple[int, int] | None = None
     max_memory: float | None = None
+    semi_global: bool = True
 
     def __post_init__(self) -> None:
         if self.long_side is not None and self.long_side < 1:

@@ -42,8 +42,8 @@ class StereoPredictor:
 
     Args:
         network: called as network(left, right) with (B, 3, H, W) RGB in [0, 1], gives a StereoOutput.
-            Sides are made multiples of its `size_multiple`, and no less than its `min_side`. It is copied,
-            so the caller's stays as it is.
+            Sides are made multiples of its `size_multiple`, and no less than its `min_side`; it is told
+            `semi_global` if it says `takes_semi_global`. It is copied, so the caller's stays as it is.
         device: where to run, as torch names it.
         dtype: torch.float32 or torch.bfloat16; None takes bfloat16 where the processor has it.
         options: what is asked of every prediction.
@@ -114,29 +114,31 @@ class StereoPredictor:
         tile = _tile(height, width, options)
 
         def answer(rows: slice, columns: slice) -> np.ndarray:
-            return self._maps(pair.left[rows, columns], pair.right[rows, columns])
+            return self._maps(pair.left[rows, columns], pair.right[rows, columns], options)
 
         return to_given_pixels(in_pieces(answer, (height, width), tile), pair.size)
 
-    def _maps(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    def _maps(self, left: np.ndarray, right: np.ndarray, options: StereoOptions) -> np.ndarray:
         """Disparity, occlusion and confidence (3, h, w) of images (h, w, 3) as the network sees them."""
         height, width = left.shape[:2]
         smallest = int(getattr(self._network, "min_side", 1))
         multiple = int(getattr(self._network, "size_multiple", 1))
-        tensors = [
+        left_view, right_view = (
             padded_tensor(image, multiple, smallest).to(self.device) for image in (left, right)
-        ]
-        output = self._run(*tensors)
+        )
+        output = self._run(left_view, right_view, options)
         maps = torch.cat([output.disparity, output.occlusion, output.confidence])
         return maps[:, :height, :width].float().cpu().numpy()
 
-    def _run(self, left: Tensor, right: Tensor) -> StereoOutput:
+    def _run(self, left: Tensor, right: Tensor, options: StereoOptions) -> StereoOutput:
         mixed = self.dtype is torch.bfloat16
+        takes = getattr(self._network, "takes_semi_global", False)
+        asked = {"semi_global": options.semi_global} if takes else {}
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=mixed),
         ):
-            output: StereoOutput = self._network(left, right)
+            output: StereoOutput = self._network(left, right, **asked)
         return output
 
 
@@ -173,7 +175,7 @@ def load_predictor(
         name_or_path: see above.
         device: see `StereoPredictor`, as the next one.
         dtype: number format of the network.
-        **options: of `StereoOptions`: long_side, tile, max_memory.
+        **options: of `StereoOptions`: long_side, tile, max_memory, semi_global.
 
     Raises:
         ValueError: the file is no checkpoint, or an option has a wrong value.

@@ -14,11 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stereo.photometric import difference, seen
+from stereo.propagation_loop import one_round, plain
 
 REACH_PX = (2, 5, 10)  # how far away the neighbours lie, each way
+MOVES = tuple(
+    move for reach in REACH_PX for step in (reach, -reach) for move in ((0, step), (step, 0))
+)  # rows down and columns right
 WINDOW = 5  # px a side over which differences are averaged
 MEDIANS = 2  # of 3 x 3 px at the end
-GAIN = 0.2 / 255  # a neighbour's disparity must be better by this
+GAIN = 0.5 / 255  # a neighbour's disparity must be better by this
 STEP_PX = 0.5  # disparities nearer than this are the same surface: nothing to decide
 
 
@@ -34,18 +38,28 @@ def propagated(left: Tensor, right: Tensor, disp: Tensor, rounds: int = 2) -> Te
     wide = torch.promote_types(disp.dtype, torch.float32)
     left_seen, right_seen = seen(left.to(wide)), seen(right.to(wide))
     best = disp.to(wide)[:, None]
-    gain = GAIN * _window_sizes(best)
+    looped = not torch.compiler.is_compiling() and all(map(plain, (left_seen, right_seen, best)))
     for _ in range(rounds):
-        start = best
-        least = _difference(left_seen, right_seen, best) - gain
-        for neighbour in _neighbours(start):
-            cost = _difference(left_seen, right_seen, neighbour)
-            better = (cost < least) & ((neighbour - best).abs() > STEP_PX)
-            least = torch.where(better, cost, least)
-            best = torch.where(better, neighbour, best)
+        if looped:
+            best = one_round(left_seen, right_seen, best, MOVES, WINDOW, GAIN, STEP_PX)
+        else:
+            best = round_of_operators(left_seen, right_seen, best)
     for _ in range(MEDIANS if rounds else 0):
         best = _median(best)
     return best[:, 0].to(disp.dtype)
+
+
+def round_of_operators(left: Tensor, right: Tensor, start: Tensor) -> Tensor:
+    """`one_round` in torch's operators, for any device and dtype, and for tracing."""
+    best = start
+    least = _difference(left, right, best) - GAIN * _window_sizes(best)
+    for move in MOVES:
+        neighbour = _moved(start, *move)
+        cost = _difference(left, right, neighbour)
+        better = (cost < least) & ((neighbour - best).abs() > STEP_PX)
+        least = torch.where(better, cost, least)
+        best = torch.where(better, neighbour, best)
+    return best
 
 
 def _difference(left: Tensor, right: Tensor, disp: Tensor) -> Tensor:
@@ -70,16 +84,12 @@ def _sums(values: Tensor) -> Tensor:
     return reduce(torch.add, (across[:, :, start : start + H] for start in range(WINDOW)))
 
 
-def _neighbours(disp: Tensor) -> list[Tensor]:
-    """Map (B, 1, H, W) moved by each reach left, right, up and down; edges are repeated."""
+def _moved(disp: Tensor, down: int, right: int) -> Tensor:
+    """The map (B, 1, H, W) with the value so far down and right at each pixel; edges are repeated."""
     H, W = disp.shape[-2:]
-    rows, columns = (torch.arange(side, device=disp.device) for side in (H, W))
-    moved = []
-    for reach in REACH_PX:
-        for step in (reach, -reach):
-            moved.append(disp[..., (columns + step).clamp(0, W - 1)])
-            moved.append(disp[:, :, (rows + step).clamp(0, H - 1)])
-    return moved
+    row = (torch.arange(H, device=disp.device) + down).clamp(0, H - 1)
+    column = (torch.arange(W, device=disp.device) + right).clamp(0, W - 1)
+    return disp[..., column] if right else disp[:, :, row]
 
 
 def _median(disp: Tensor) -> Tensor:

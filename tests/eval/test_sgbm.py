@@ -1,29 +1,7 @@
 import numpy as np
 import pytest
 
-from eval.sgbm import SgbmMatcher, disparity_range, fill_background
-
-NAN = np.nan
-
-
-@pytest.mark.parametrize(
-    ("row", "want"),
-    [
-        ([1, 2, 3], [1, 2, 3]),
-        ([5, NAN, NAN, 2], [5, 2, 2, 2]),  # the farther side fills a hole
-        ([NAN, 4, NAN], [4, 4, 4]),
-        ([NAN, 3, NAN, 7, NAN], [3, 3, 3, 7, 7]),
-        ([NAN, NAN], [0, 0]),
-    ],
-)
-def test_holes_are_filled_along_the_row(row, want):
-    np.testing.assert_array_equal(fill_background(np.array([row])), [want])
-
-
-def test_empty_rows_take_the_row_above_else_below():
-    disp = np.full((5, 2), NAN)
-    disp[1], disp[3] = 4, 9
-    np.testing.assert_array_equal(fill_background(disp)[:, 0], [4, 4, 4, 9, 9])
+from eval.sgbm import SgbmMatcher, disparity_range
 
 
 @pytest.mark.parametrize(("width", "want"), [(1, 16), (64, 16), (65, 32), (741, 192), (1242, 320)])

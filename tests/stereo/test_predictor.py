@@ -210,3 +210,31 @@ def test_pairs_are_read_one_by_one():
             yield LEFT, RIGHT
 
     assert next(predictor().predict_many(endless())).size == LEFT.shape[:2]
+
+
+class Asked(BlockMatcher):
+    """Says what it was asked for."""
+
+    takes_semi_global = True
+
+    def forward(self, left, right, semi_global=None):
+        self.asked = semi_global
+        return super().forward(left, right)
+
+
+def test_semi_global_is_asked_for_unless_told_otherwise():
+    asking = load_predictor(Asked(), dtype=torch.float32)
+    for options, want in (({}, True), ({"semi_global": False}, False)):
+        asking.predict(LEFT, RIGHT, **options)
+        assert asking._network.asked is want
+
+
+def test_the_network_alone_differs_only_where_it_is_not_sure():
+    network = load_predictor("small", dtype=torch.float32)
+    left, right = (view[:, :160] for view in (LEFT, RIGHT))
+    with_it = network.predict(left, right)
+    alone = network.predict(left, right, semi_global=False)
+    assert np.array_equal(with_it.confidence, alone.confidence)
+    assert np.array_equal(with_it.occlusion, alone.occlusion)
+    differs = with_it.disparity != alone.disparity
+    assert 0 < differs.mean() < 0.5

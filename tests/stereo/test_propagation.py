@@ -1,7 +1,10 @@
 import pytest
 import torch
 
-from stereo.propagation import _median, propagated
+from stereo import propagation
+from stereo.photometric import seen
+from stereo.propagation import GAIN, MOVES, STEP_PX, WINDOW, _median, propagated, round_of_operators
+from stereo.propagation_loop import one_round, plain
 
 
 def scene(height=40, width=80, near=12, far=4, seed=0):
@@ -80,3 +83,54 @@ def test_median_is_that_of_the_nine_pixels(generator):
     padded = torch.nn.functional.pad(disp, (1, 1, 1, 1), mode="replicate")
     nine = torch.nn.functional.unfold(padded, 3).view(2, 9, 6, 8)
     torch.testing.assert_close(_median(disp)[:, 0], nine.median(1).values)
+
+
+def looped(left, right, disp):
+    return one_round(left, right, disp, MOVES, WINDOW, GAIN, STEP_PX)
+
+
+def round_of(generator, size, B=2, spread=1.5):
+    """What `seen` gives of two random images, and disparities that lie partly outside of them."""
+    left, right = (seen(torch.rand(B, 3, *size, generator=generator)) for _ in range(2))
+    disp = spread * size[1] * torch.rand(B, 1, *size, generator=generator) - size[1] / 4
+    return left, right, disp
+
+
+@pytest.mark.parametrize("size", [(70, 13), (1, 13), (7, 1), (1, 1), (2, 2), (33, 40)])
+def test_the_loop_gives_what_the_operators_give(size, generator):
+    left, right, disp = round_of(generator, size)
+    found, want = looped(left, right, disp), round_of_operators(left, right, disp)
+    # where two neighbours explain a pixel alike, rounding chooses
+    assert (found != want).float().mean() < 0.005
+    if min(size) > 2:
+        assert (found != disp).float().mean() > 0.02
+
+
+def test_the_loop_does_not_depend_on_threads_or_views(generator, monkeypatch):
+    left, right, disp = round_of(generator, (150, 30))
+    want = looped(left, right, disp)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    strided = torch.stack([disp, disp], -1)[..., 0]
+    views = (x.to(memory_format=torch.channels_last) for x in (left, right))
+    assert torch.equal(looped(*views, strided), want)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_no_disparity_makes_the_loop_read_outside_of_the_image(wrong, generator):
+    left, right, disp = round_of(generator, (9, 11))
+    disp[:, :, 3:6, 4:8] = wrong
+    found = looped(left, right, disp)
+    assert torch.isfinite(found[:, :, :3]).all()
+
+
+def test_gradients_and_other_formats_go_through_the_operators(generator, monkeypatch):
+    left, right, disp = (torch.rand(1, n, 8, 9, generator=generator) for n in (3, 3, 1))
+    monkeypatch.setattr(propagation, "one_round", lambda *_: pytest.fail("operators are for this"))
+    wanted = disp[:, 0].clone().requires_grad_()
+    propagated(left, right, wanted).sum().backward()
+    assert wanted.grad.sum() == pytest.approx(72)
+    propagated(left.double(), right.double(), disp[:, 0].double())
+    with torch.inference_mode():
+        assert plain(disp)
+        with pytest.raises(pytest.fail.Exception):
+            propagated(left, right, disp[:, 0])
