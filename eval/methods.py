@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from eval.baselines import SiftMatcher, XfeatMatcher
 from matching.matches import Matches
 from matching.predictor import load_predictor, weights_path
 
+Made = TypeVar("Made")
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,17 +53,11 @@ def find_method(name: str) -> Method:
     if name in BASELINES:
         identity = f"{name} {digest([Path(__file__).with_name('baselines.py')])}"
         return Method(name, identity, BASELINES[name])
-    if is_recorded(name):
-        recorded = recorded_file(name)
-        return Method(
-            recorded.path.stem, f"{recorded.path.name} {digest([recorded.path])}", lambda: recorded
-        )
-    if is_function(name):
-        function, code = find_function(name)
-        matcher = FunctionMatcher(function, name)
-        return Method(name.replace(":", "."), f"{name} {code}", lambda: matcher)
+    others = of_others(name, FunctionMatcher)
+    if others is not None:
+        return Method(*others)
     path = weights_path(name)
-    identity = f"{path.stem} {digest([path])} code {digest(sources('attention_ops', 'matching'))}"
+    identity = identity_of_ours(path, "matching")
     return Method(path.stem, identity, lambda: load_predictor(path, long_side=None))
 
 
@@ -72,22 +67,43 @@ def load_matcher(name: str) -> PairMatcher:
     Raises:
         ValueError: the name is that of a file of predictions.
     """
-    matcher = find_method(name).load()
-    if isinstance(matcher, RecordedFile):
-        raise ValueError(f"{name}: wanted a method that can match images, got a file of matches")
-    return matcher
+    return not_recorded(find_method(name).load(), name)
 
 
-def recorded_file(name: str) -> RecordedFile:
-    """The file of predictions of that name.
+def of_others(
+    name: str, made_of: Callable[[Callable[..., Any], str], Made]
+) -> tuple[str, str, Callable[[], Made | RecordedFile]] | None:
+    """Name, identity and loader of a file of predictions or a function; None where it is neither.
+
+    Args:
+        name: what the user calls it.
+        made_of: gives a method that calls a function, from that and `name`.
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: no such function.
     """
-    path = Path(name)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of predictions; check the path")
-    return RecordedFile(path)
+    if is_recorded(name):
+        path = Path(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file of predictions; check the path")
+        return path.stem, f"{path.name} {digest([path])}", lambda: RecordedFile(path)
+    if is_function(name):
+        function, code = find_function(name)
+        return name.replace(":", "."), f"{name} {code}", lambda: made_of(function, name)
+    return None
+
+
+def not_recorded(method: Made | RecordedFile, name: str) -> Made:
+    """The method of that name; ValueError where it is a file of predictions."""
+    if isinstance(method, RecordedFile):
+        raise ValueError(f"{name}: wanted a method that can look at images, got a file of results")
+    return method
+
+
+def identity_of_ours(path: Path, package: str) -> str:
+    """Of a network of ours: its weights, and the code of the package that it is of."""
+    return f"{path.stem} {digest([path])} code {digest(sources('attention_ops', package))}"
 
 
 def sources(*packages: str) -> list[Path]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from data_scripts.given_images import Image
-from eval.adapters import FunctionStereo, RecordedFile, find_function, is_function, is_recorded
-from eval.methods import digest, recorded_file, sources
+from eval.adapters import FunctionStereo, RecordedFile, is_recorded
+from eval.methods import digest, identity_of_ours, not_recorded, of_others
 from stereo.disparity import Disparity
 
 
@@ -43,20 +43,17 @@ def find_stereo_method(name: str) -> StereoMethod:
         files = [Path(module.__file__ or "") for module in (sgbm, semi_global)]
         identity = f"sgbm {digest(files)}"
         return StereoMethod(name, identity, sgbm.PROTOCOL, sgbm.SgbmMatcher)
-    if is_recorded(name):
-        recorded = recorded_file(name)
-        identity = f"{recorded.path.name} {digest([recorded.path])}"
-        return StereoMethod(recorded.path.stem, identity, f"read from {name}", lambda: recorded)
-    if is_function(name):
-        function, code = find_function(name)
-        stereo = FunctionStereo(function, name)
-        words = f"function {name}, images at their own size"
-        return StereoMethod(name.replace(":", "."), f"{name} {code}", words, lambda: stereo)
+    others = of_others(name, FunctionStereo)
+    if others is not None:
+        title, identity, load = others
+        function = f"function {name}, images at their own size"
+        protocol = f"read from {name}" if is_recorded(name) else function
+        return StereoMethod(title, identity, protocol, load)
     from stereo.predictor import load_predictor, weights_path
 
     path = weights_path(name)
-    identity = f"{path.stem} {digest([path])} code {digest(sources('attention_ops', 'stereo'))}"
     protocol = "no fine-tuning on the sets shown, images at their own size"
+    identity = identity_of_ours(path, "stereo")
     return StereoMethod(path.stem, identity, protocol, lambda: load_predictor(path))
 
 
@@ -66,7 +63,4 @@ def load_stereo(name: str) -> PairStereo:
     Raises:
         ValueError: the name is that of a file of disparities.
     """
-    stereo = find_stereo_method(name).load()
-    if isinstance(stereo, RecordedFile):
-        raise ValueError(f"{name}: wanted a method that can look at images, got a file of results")
-    return stereo
+    return not_recorded(find_stereo_method(name).load(), name)

@@ -61,7 +61,7 @@ def test_a_matches_file_is_read_by_the_name_of_the_pair(tmp_path):
     assert len(recorded.matches("scene/a--c")) == 0
     with pytest.raises(ValueError, match="wanted a group 'scene/b--c' with kpts0, kpts1"):
         recorded.matches("scene/b--c")
-    with pytest.raises(ValueError, match="wanted a method that can match images"):
+    with pytest.raises(ValueError, match="wanted a method that can look at images"):
         load_matcher(str(path))
 
 
