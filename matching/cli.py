@@ -93,10 +93,10 @@ def _check_outputs(command: MatchCommand) -> None:
     """Raises before the work if its results could not be written."""
     from data_scripts.atomic import writable
     from data_scripts.figure_file import PICTURE_SUFFIXES
-    from matching.export import WRITERS
+    from matching.field_files import SUFFIXES
 
     if command.output is not None:
-        writable(command.output, tuple(WRITERS))
+        writable(command.output, SUFFIXES)
     if command.viz is not None or command.show_attention is not None:
         writable(command.viz or command.attention_path, PICTURE_SUFFIXES)
 

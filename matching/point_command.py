@@ -77,7 +77,8 @@ def _check(command: PointCommand) -> None:
     """Raises before the work for what could not be done or written."""
     from data_scripts.atomic import writable
     from data_scripts.figure_file import PICTURE_SUFFIXES
-    from matching.point_files import PAIR_SUFFIXES, TRACK_SUFFIXES
+    from matching.field_files import SUFFIXES
+    from matching.point_files import TRACK_SUFFIXES
 
     if command.video is None and len(command.images) != 2:
         raise ValueError(f"wanted two images, or --video, got {len(command.images)} images")
@@ -91,7 +92,7 @@ def _check(command: PointCommand) -> None:
     if not 0 <= command.min_confidence <= 1:
         raise ValueError(f"--min-confidence must be in [0, 1], got {command.min_confidence}")
     if command.output is not None:
-        suffixes = PAIR_SUFFIXES if command.video is None else TRACK_SUFFIXES
+        suffixes = SUFFIXES if command.video is None else TRACK_SUFFIXES
         writable(command.output, suffixes)
     if command.viz is not None:
         writable(command.viz, PICTURE_SUFFIXES)

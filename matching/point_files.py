@@ -3,9 +3,7 @@
 Each file appears whole or not at all.
 """
 
-import csv
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,17 +12,15 @@ import numpy as np
 from data_scripts.atomic import replacing, writable
 from data_scripts.untrusted import read_npy, read_npz, told_as
 from matching.export import PairInfo, product_version
+from matching.field_files import digits, write_csv, write_fields
 from matching.point_prediction import PointMatches, as_points
 from matching.point_tracks import Tracks
 
 READ_SUFFIXES = (".csv", ".txt", ".npy", ".npz")
-PAIR_SUFFIXES = (".csv", ".h5", ".hdf5", ".npz")
 TRACK_SUFFIXES = (".csv", ".npz")
 MAX_BYTES = 2**28  # of a list of points
 ENTRY = "points"  # in .npz
 POINTS = "points (N, 2) saved by NumPy"
-Fields = Mapping[str, np.ndarray]
-Notes = Mapping[str, str | int]
 
 
 def read_points(path: Path) -> np.ndarray:
@@ -57,11 +53,11 @@ def read_points(path: Path) -> np.ndarray:
 
 def write_points(path: Path, points0: np.ndarray, found: PointMatches, pair: PairInfo) -> None:
     """Writes points and where they lie: .csv, .h5 or .npz."""
-    path = writable(path, PAIR_SUFFIXES)
     fields = {"points0": points0.astype(np.float32), **vars(found)}
-    notes = {**asdict(pair), "version": product_version()}
-    with replacing(path) as temporary:
-        _PAIR_WRITERS[path.suffix.lower()](temporary, fields, notes)
+    numbers = np.column_stack([fields["points0"], found.points1, found.confidence])
+    rows = [[*digits(row), int(seen)] for row, seen in zip(numbers, found.visible, strict=True)]
+    columns = ("x0", "y0", "x1", "y1", "confidence", "visible")
+    write_fields(path, fields, {**asdict(pair), "version": product_version()}, columns, rows)
 
 
 def write_tracks(path: Path, tracks: Tracks) -> None:
@@ -78,13 +74,14 @@ def write_tracks(path: Path, tracks: Tracks) -> None:
                 version=np.array(product_version()),
             )
             return
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("frame", "point", "x", "y", "confidence"))
-            for t, name in enumerate(tracks.names):
-                rows = zip(tracks.points[t], tracks.confidence[t], strict=True)
-                for number, ((x, y), sure) in enumerate(rows):
-                    writer.writerow((name, number, f"{x:.9g}", f"{y:.9g}", f"{sure:.9g}"))
+        rows = (
+            (name, number, *digits((*point, sure)))
+            for name, points, confidence in zip(
+                tracks.names, tracks.points, tracks.confidence, strict=True
+            )
+            for number, (point, sure) in enumerate(zip(points, confidence, strict=True))
+        )
+        write_csv(temporary, ("frame", "point", "x", "y", "confidence"), rows, {})
 
 
 def _numbers(path: Path) -> np.ndarray:
@@ -115,37 +112,3 @@ def _text(path: Path, lines: list[str]) -> np.ndarray:
             ) from error
         found.append((x, y))
     return np.array(found, np.float64).reshape(-1, 2)
-
-
-def _write_h5(path: Path, fields: Fields, notes: Notes) -> None:
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        for name, values in fields.items():
-            file.create_dataset(name, data=values)
-        file.attrs.update(notes)
-
-
-def _write_npz(path: Path, fields: Fields, notes: Notes) -> None:
-    everything = {**fields, **{name: np.array(value) for name, value in notes.items()}}
-    np.savez(path, allow_pickle=False, **everything)
-
-
-def _write_csv(path: Path, fields: Fields, notes: Notes) -> None:
-    numbers = np.column_stack([fields["points0"], fields["points1"], fields["confidence"]])
-    with path.open("w", newline="", encoding="utf-8") as file:
-        for name, value in notes.items():
-            one_line = " ".join(str(value).splitlines())
-            file.write(f"# {name}: {one_line}\n")
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("x0", "y0", "x1", "y1", "confidence", "visible"))
-        for row, visible in zip(numbers, fields["visible"], strict=True):
-            writer.writerow([*(f"{value:.9g}" for value in row), int(visible)])
-
-
-_PAIR_WRITERS: dict[str, Callable[[Path, Fields, Notes], None]] = {
-    ".csv": _write_csv,
-    ".h5": _write_h5,
-    ".hdf5": _write_h5,
-    ".npz": _write_npz,
-}
