@@ -1,10 +1,8 @@
 """What every command is held to: help at once, and one line for what its user can mend."""
 
-import os
 import resource
 import subprocess
 import sys
-from contextlib import contextmanager, redirect_stdout
 
 HEAVY = {"torch", "cv2", "matplotlib", "kornia", "h5py", "numba"}
 
@@ -31,12 +29,3 @@ def assert_help_is_quick(module, option):
     assert done.stderr == "[]"
     # Processor time: a busy machine is no fault of the command.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
-
-
-@contextmanager
-def nobody_reading():
-    """Standard output is a pipe that nobody reads; raises where something is left for it in the end."""
-    read, write = os.pipe()
-    os.close(read)
-    with os.fdopen(write, "w") as pipe, redirect_stdout(pipe):
-        yield

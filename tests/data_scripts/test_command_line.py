@@ -1,17 +1,14 @@
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 from data_scripts.command_line import (
     FAILED,
-    NO_READER,
     STOPPED,
     check_counts,
     run_command,
     run_subcommand,
 )
-from tests.command_checks import nobody_reading
 
 MODULE = """
 import sys
@@ -57,30 +54,6 @@ def test_what_the_user_can_mend_is_one_line(kind, capsys):
 def test_any_other_failure_passes_through():
     with pytest.raises(RuntimeError, match="a fault of ours"):
         run_command("prog", lambda: raising(RuntimeError("a fault of ours")), (ValueError,))
-
-
-def say(flush):
-    sys.stdout.write("a line\n")
-    if flush:
-        sys.stdout.flush()
-    return 0
-
-
-@pytest.mark.parametrize("flush", [False, True])
-def test_a_command_that_nobody_reads_ends_quietly(capfd, flush):
-    with nobody_reading():
-        code = run_command("prog", lambda: say(flush), (ValueError,))
-    assert code == NO_READER
-    assert capfd.readouterr().err == ""
-
-
-def test_help_that_nobody_reads_ends_quietly():
-    def shows_help():
-        say(False)
-        raise SystemExit(0)
-
-    with nobody_reading():
-        assert run_command("prog", shows_help) == NO_READER
 
 
 @pytest.mark.parametrize("capture", ["capsys", "capfd"])
