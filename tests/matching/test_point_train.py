@@ -1,7 +1,6 @@
 import json
 import os
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from matching.model import build_matcher
 from matching.point_data import PointBatches, drawn_points, joined
 from matching.point_model import load_points
 from tests.matching.test_model import TINY
+from tests.noise_photos import write_noise_photos
 
 pytestmark = pytest.mark.skipif(
     "QUADVIEW_BACKEND" in os.environ, reason="the decoder is tested with each backend elsewhere"
@@ -25,12 +25,7 @@ def arguments(tmp_path):
     """A run of a tiny decoder on a tiny matcher and four photos of noise, a few seconds long."""
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "matcher.safetensors", build_matcher(TINY), TINY, {})
-    rng = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
-    for number in range(4):
-        noise = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-        photo = cv2.resize(noise, (160, 120), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), photo)
+    write_noise_photos(tmp_path / "photos", 4, 160, 120)
     return [
         f"--photos={tmp_path / 'photos'}", f"--out={tmp_path / 'out'}",
         f"--weights={tmp_path / 'matcher.safetensors'}", "--workers=0", "--validate-every=2",
