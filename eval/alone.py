@@ -7,9 +7,10 @@ import numpy as np
 from stereo.predictor import StereoPredictor, load_predictor
 
 
-def small(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Disparity (H, W) in px of two RGB images (H, W, 3)."""
-    return _predictor().predict(left, right).disparity
+def small(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Disparity in px and occlusion, (H, W) each, of two RGB images (H, W, 3)."""
+    found = _predictor().predict(left, right)
+    return found.disparity, found.occlusion
 
 
 @cache
