@@ -103,7 +103,7 @@ def select(rank: Tensor, topk: int, all_valid: bool) -> Tensor:
     """Positions (..., K) of the largest along the last axis, ascending; the lower wins a tie.
 
     One more than asked is looked up: only where it equals the last one kept is there a tie to
-    settle, and only those rows pay for a stable sort.
+    settle, and only those rows pay for a stable sort. A CUDA graph cannot ask which, so all rows do.
     """
     N = rank.shape[-1]
     if topk >= N:
@@ -111,6 +111,9 @@ def select(rank: Tensor, topk: int, all_valid: bool) -> Tensor:
         top = rank
     elif topk == 0:
         return rank.new_empty(*rank.shape[:-1], 0, dtype=torch.int64)
+    elif _captured(rank):
+        ordered = rank.sort(dim=-1, descending=True, stable=True)
+        top, position = ordered.values[..., :topk], ordered.indices[..., :topk]
     else:
         top, position = rank.topk(topk + 1, dim=-1)
         is_tied = (top[..., -1] == top[..., -2]) & (top[..., -1] > -torch.inf)
@@ -123,6 +126,11 @@ def select(rank: Tensor, topk: int, all_valid: bool) -> Tensor:
         return position if topk >= N else position.sort(-1).values
     position = position.masked_fill(top == -torch.inf, N).sort(-1).values
     return position.masked_fill_(position == N, -1)
+
+
+def _captured(tensor: Tensor) -> bool:
+    """Whether work on the tensor goes into a CUDA graph that is being recorded."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _logits(tile: Tile) -> Tensor:
