@@ -29,7 +29,7 @@ struct Call {
   const float* grad_score;
   void *grad_query, *grad_key, *grad_value;
   float* grad_parent_score;  // (B, M, P, K), variant A only
-  // Memory to work in: qv_scratch_floats() floats, 64-byte aligned.
+  // Memory to work in: qv_scratch_floats() floats.
   float* scratch;
 };
 

@@ -27,20 +27,6 @@ QV_INLINE void child_minor(float* to, const float* rows, int64_t PD) {
   }
 }
 
-// A slab (R, F, D) child-minor; `work` holds F * PD floats.
-template <int F, typename T>
-QV_LOOP void pack_child_minor(float* to, const T* from, const uint8_t* mask, bool direct,
-                                int64_t R, int64_t D, int64_t PD, float* work) {
-  for (int64_t r = 0; r < R; r++) {
-    const float* rows = work;
-    if (direct)
-      rows = (const float*)(from + r * F * D);
-    else
-      widen_rows(work, from + r * F * D, mask ? mask + r * F : nullptr, F, D, PD);
-    child_minor<F>(to + r * F * PD, rows, PD);
-  }
-}
-
 // Each channel of F rows F times in a row, the shape that meets a child-minor vector.
 template <int F>
 QV_LOOP void expand(float* to, const float* rows, int64_t PD) {
@@ -59,6 +45,7 @@ QV_LOOP void expand(float* to, const float* rows, int64_t PD) {
 struct Parents {
   const int32_t *list, *next;
   int64_t count;
+  int64_t step;  // floats from one parent of a slab to the next
 };
 
 // out[f][j * F + c] = factor * row f . candidate (j, c), for whole vectors of parents. The factor comes
@@ -67,13 +54,13 @@ template <int F>
 QV_LOOP void dots(float* out, int64_t width, const float* expanded, const float* minor,
                   const Parents& parents, int64_t PD, float factor) {
   constexpr int J = W / F;  // parents in a vector of the result
-  const int64_t size = PD * F;
+  const int64_t size = PD * F, step = parents.step;
   for (int64_t first = 0; first < parents.count; first += J) {
     const float *k[J], *next[J];
     V sum[F][J];
     for (int j = 0; j < J; j++) {
-      k[j] = minor + parents.list[first + j] * size;
-      next[j] = minor + parents.next[first + j] * size;
+      k[j] = minor + parents.list[first + j] * step;
+      next[j] = minor + parents.next[first + j] * step;
     }
     zero(sum);
     for (int64_t i = 0; i < size; i += W) {
@@ -100,7 +87,7 @@ QV_LOOP void mix_lanes(float* out, const float* weight, int64_t width, const flo
   V sum[F][vectors];
   zero(sum);
   for (int64_t j = 0; j < parents.count; j++) {
-    const float* row = minor + parents.list[j] * size;
+    const float* row = minor + parents.list[j] * parents.step;
     for (int f = 0; f < F; f++) {
       V w = repeat<F>(weight + f * width + j * F);
       for (int v = 0; v < vectors; v++) sum[f][v] += w * load(row + v * W);

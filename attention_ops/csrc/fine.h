@@ -3,6 +3,10 @@
 // A block is the F children of one parent; its candidates are the F children of each of the parents
 // in its list, k-major, child-minor. A row of candidates has `width` floats, F per parent, padded to
 // whole vectors with -inf logits.
+//
+// Keys are copied child-minor. Where the parents of the blocks lie far apart, what else is read or
+// written at a parent is copied beside its keys, so that a visit goes to one place in memory and not
+// to two or four. Where they lie together the caches hold them anyway, and the copy would cost more.
 #pragma once
 #include "child_minor.h"
 
@@ -30,11 +34,11 @@ template <int F, int vectors>
 QV_LOOP void mix_columns(float* out, const float* weight, int64_t width, const float* rows,
                          const Parents& parents, int64_t PD) {
   constexpr int chains = F < 4 ? 2 : 1;  // independent sums, to keep the adders busy
-  const int64_t size = F * PD;
   V sum[chains][F][vectors];
   for (int c = 0; c < chains; c++) zero(sum[c]);
   for (int64_t j = 0; j < parents.count; j++) {
-    const float *row = rows + parents.list[j] * size, *next = rows + parents.next[j] * size;
+    const float* row = rows + parents.list[j] * parents.step;
+    const float* next = rows + parents.next[j] * parents.step;
     for (int c = 0; c < F; c++, row += PD, next += PD) {
       for (int i = 0; i < vectors * W; i += 16) __builtin_prefetch(next + i);
       for (int f = 0; f < F; f++) {
@@ -67,21 +71,25 @@ template <int F, typename T>
 struct Fine {
   const Call& call;
   const int64_t D, PD, width;
+  const bool direct;
   const T *query, *key, *value;  // of this slab
   const uint8_t* mask;           // (R, F) or null
 
   // Scratch of both directions.
   float *key_minor, *bias_rows, *bias, *rows, *expanded, *logits;
-  int32_t *parent, *slot, *ahead;
+  int32_t *parent, *slot, *ahead, *seen;
   int64_t parents = 0;  // valid ones of the current block
+  int64_t step = 0;     // floats from the keys of a parent to those of the next
 
-  Fine(const Call& c, int64_t slab, Arena& arena)
-      : call(c), D(c.D), PD(round_up(c.D, kPad)), width(round_up(c.K * F, W)) {
+  // `beside`: how many pieces of F * PD floats a parent may get, its keys among them.
+  Fine(const Call& c, int64_t slab, Arena& arena, int64_t beside)
+      : call(c), D(c.D), PD(round_up(c.D, kPad)), width(round_up(c.K * F, W)),
+        direct(reads_directly(c)) {
     query = (const T*)c.query + slab * c.P * F * D;
     key = (const T*)c.key + slab * c.R * F * D;
     value = (const T*)c.value + slab * c.R * F * D;
     mask = c.key_mask ? c.key_mask + slab / c.M * c.R * F : nullptr;
-    key_minor = arena.floats(c.R * F * PD);
+    key_minor = arena.floats(c.R * beside * F * PD);
     bias_rows = mask ? arena.floats(c.R * F) : nullptr;
     bias = mask ? arena.floats(width) : nullptr;
     rows = arena.floats(F * PD);
@@ -90,6 +98,7 @@ struct Fine {
     parent = arena.ints(c.K + W);
     slot = arena.ints(c.K + W);
     ahead = arena.ints(c.K + W);
+    seen = arena.ints(c.R + 1);
   }
 
   // Reads the list of block p without the absent parents; false if none is left. Whole vectors
@@ -113,12 +122,42 @@ struct Fine {
     store(ahead + k, I{});
     return parents > 0;
   }
-  Parents block() const { return {parent, ahead, parents}; }
+  Parents block() const { return {parent, ahead, parents, step}; }
   int64_t row_length() const { return round_up(parents * F, W); }
 
   void pack() {
-    pack_child_minor<F>(key_minor, key, mask, reads_directly(call), call.R, D, PD, rows);
     for (int64_t i = 0; mask && i < call.R * F; i++) bias_rows[i] = mask[i] ? 0.f : -kInf;
+  }
+
+  // Whether most parents have left the fast caches before a block looks at them again. The blocks go
+  // through those caches in windows; a parent costs one visit in each window that names it. A quarter
+  // of the windows is looked at, which is accurate enough.
+  bool is_scattered(int64_t slab) const {
+    constexpr int64_t kFast = 1 << 17;  // floats in the fast caches
+    constexpr int64_t kWorthACopy = 4;  // visits
+    if (call.P * call.K <= kWorthACopy * call.R) return false;
+    const int64_t window = kFast / (call.K * 2 * F * PD) + 1;
+    const int32_t* lists = call.parent_index + slab * call.P * call.K;
+    for (int64_t r = 0; r <= call.R; r++) seen[r] = -1;
+    int64_t visits = 0, blocks = 0;
+    for (int64_t first = 0; first < call.P; first += 4 * window) {
+      const int64_t end = first + window < call.P ? first + window : call.P;
+      for (int64_t i = first * call.K; i < end * call.K; i++) {
+        int32_t& window_of = seen[lists[i] >= 0 ? lists[i] : call.R];
+        visits += window_of != (int32_t)first;
+        window_of = (int32_t)first;
+      }
+      blocks += end - first;
+    }
+    return visits * call.P > kWorthACopy * call.R * blocks;
+  }
+
+  // The children of parent r, of keys or values, as padded floats; zeros under the mask.
+  const float* children(const T* from, int64_t r) const {
+    from += r * F * D;
+    if (direct) return (const float*)from;
+    widen_rows(rows, from, mask ? mask + r * F : nullptr, F, D, PD);
+    return rows;
   }
 
   // The logits, to the base 2, of the query rows at `from`. Returns those rows as floats.

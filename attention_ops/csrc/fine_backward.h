@@ -8,7 +8,8 @@
 namespace {
 
 // grad[candidate] += sum over f of weight[f][candidate] * row f, for two gradients at once;
-// `vectors` of channels at a time, PD apart from row to row.
+// `vectors` of channels at a time, PD apart from row to row. What the next block adds to goes to the
+// second cache only: the first has no room for it beside this block.
 template <int F, int vectors>
 QV_LOOP void scatter_columns(float* const (&grads)[2], const float* const (&weights)[2],
                              const float* const (&rows)[2], int64_t width, const Parents& parents,
@@ -20,8 +21,9 @@ QV_LOOP void scatter_columns(float* const (&grads)[2], const float* const (&weig
   for (int64_t j = 0; j < parents.count; j++)
     for (int c = 0; c < F; c++)
       for (int g = 0; g < 2; g++) {
-        float* at = grads[g] + (parents.list[j] * F + c) * PD;
-        __builtin_prefetch(grads[g] + (parents.next[j] * F + c) * PD, 1);
+        float* at = grads[g] + parents.list[j] * parents.step + c * PD;
+        const float* next = grads[g] + parents.next[j] * parents.step + c * PD;
+        for (int v = 0; v < vectors * W; v += 16) __builtin_prefetch(next + v, 1, 2);
         V sum[vectors];
         for (int v = 0; v < vectors; v++) sum[v] = load(at + v * W);
         for (int f = 0; f < F; f++) {
@@ -37,16 +39,14 @@ struct FineBackward : Fine<F, T> {
   typedef Fine<F, T> Base;
   using Base::call, Base::D, Base::PD, Base::width, Base::logits, Base::parent, Base::parents;
 
-  const bool direct;
+  const int64_t slab;
   float *value_minor, *grad_key, *grad_value;
+  bool beside;        // whether the gradients are summed beside the keys
+  int64_t grad_step;  // floats from one parent to the next
   float *grad_rows, *grad_query, *dshare, *weight, *selected;
 
   FineBackward(const Call& c, int64_t slab, Arena& arena)
-      : Base(c, slab, arena), direct(reads_directly(c)) {
-    int64_t size = c.R * F * PD;
-    value_minor = arena.floats(size);
-    grad_key = direct ? (float*)c.grad_key + slab * size : arena.floats(size);
-    grad_value = direct ? (float*)c.grad_value + slab * size : arena.floats(size);
+      : Base(c, slab, arena, 4), slab(slab) {
     grad_rows = arena.floats(F * PD);
     grad_query = arena.floats(F * PD);
     dshare = arena.floats(F * width);
@@ -56,10 +56,19 @@ struct FineBackward : Fine<F, T> {
 
   void pack() {
     Base::pack();
-    int64_t rows = call.R * F;
-    pack_child_minor<F>(value_minor, Base::value, Base::mask, direct, call.R, D, PD, Base::rows);
-    fill(grad_key, rows * PD, 0.f);
-    fill(grad_value, rows * PD, 0.f);
+    const int64_t size = F * PD;
+    beside = !Base::direct || Base::is_scattered(slab);
+    Base::step = (beside ? 4 : 2) * size;
+    grad_step = beside ? Base::step : size;
+    value_minor = Base::key_minor + size;
+    grad_key = beside ? value_minor + size : (float*)call.grad_key + slab * call.R * size;
+    grad_value = beside ? grad_key + size : (float*)call.grad_value + slab * call.R * size;
+    for (int64_t r = 0; r < call.R; r++) {
+      child_minor<F>(Base::key_minor + r * Base::step, Base::children(Base::key, r), PD);
+      child_minor<F>(value_minor + r * Base::step, Base::children(Base::value, r), PD);
+      fill(grad_key + r * grad_step, size, 0.f);
+      fill(grad_value + r * grad_step, size, 0.f);
+    }
   }
 
   void run(const Stretch& stretch) {
@@ -71,10 +80,11 @@ struct FineBackward : Fine<F, T> {
       else
         memset((T*)call.grad_query + block * F * D, 0, (size_t)(F * D) * sizeof(T));
     }
-    int64_t first = stretch.slab * call.R * F;
-    for (int64_t i = 0; !direct && i < call.R * F; i++) {
-      narrow_row((T*)call.grad_key + (first + i) * D, grad_key + i * PD, D);
-      narrow_row((T*)call.grad_value + (first + i) * D, grad_value + i * PD, D);
+    int64_t first = slab * call.R * F;
+    for (int64_t i = 0; beside && i < call.R * F; i++) {
+      int64_t at = i / F * grad_step + i % F * PD;
+      narrow_row((T*)call.grad_key + (first + i) * D, grad_key + at, D);
+      narrow_row((T*)call.grad_value + (first + i) * D, grad_value + at, D);
     }
   }
 
@@ -102,9 +112,10 @@ struct FineBackward : Fine<F, T> {
   }
   template <int vectors>
   void scatter_at(const float* queries, const float* grads, int64_t d) {
+    const Parents visited{parent, Base::ahead, parents, grad_step};
     float* const sums[] = {grad_key + d, grad_value + d};
     const float *const weights[] = {dshare, logits}, *const rows[] = {queries + d, grads + d};
-    scatter_columns<F, vectors>(sums, weights, rows, width, Base::block(), PD);
+    scatter_columns<F, vectors>(sums, weights, rows, width, visited, PD);
   }
 
   // B: `logits` become probabilities, `dshare` the gradients of the logits.

@@ -10,11 +10,12 @@ struct FineForward : Fine<F, T> {
   typedef Fine<F, T> Base;
   using Base::call, Base::D, Base::PD, Base::width, Base::logits, Base::parent, Base::parents;
 
-  float *value_rows, *weight, *rank, *keep;
+  const int64_t slab;
+  const float* value_rows;
+  float *weight, *rank, *keep;
   int32_t *token, *kept, *position;
 
-  FineForward(const Call& c, int64_t slab, Arena& arena) : Base(c, slab, arena) {
-    value_rows = reads_directly(c) ? nullptr : arena.floats(c.R * F * PD);
+  FineForward(const Call& c, int64_t slab, Arena& arena) : Base(c, slab, arena, 2), slab(slab) {
     weight = arena.floats(width);
     rank = arena.floats(F * width);
     token = arena.ints(width);
@@ -25,13 +26,22 @@ struct FineForward : Fine<F, T> {
 
   void pack() {
     Base::pack();
-    if (value_rows) widen_rows(value_rows, Base::value, Base::mask, call.R * F, D, PD);
+    const bool beside = !Base::direct || Base::is_scattered(slab);
+    const int64_t size = F * PD;
+    float* keys = Base::key_minor;
+    Base::step = beside ? 2 * size : size;
+    value_rows = beside ? keys + size : (const float*)Base::value;
+    for (int64_t r = 0; r < call.R; r++, keys += Base::step) {
+      child_minor<F>(keys, Base::children(Base::key, r), PD);
+      if (beside) copy_vectors(keys + size, Base::children(Base::value, r), size);
+    }
   }
 
   // Candidate (j, c) is token F * parent[j] + c; for A the selection works on positions instead.
   void name_candidates() {
-    for (int32_t j = 0; j * F < Base::row_length(); j++)
-      for (int c = 0; c < F; c++) token[j * F + c] = (call.variant_a ? j : parent[j]) * F + c;
+    for (int64_t i = 0; i < Base::row_length(); i += W)
+      store(token + i, call.variant_a ? positions((int32_t)i, AllLanes())
+                                      : children_of<F>(load(parent + i / F), AllLanes()));
   }
 
   void run(const Stretch& stretch) {
@@ -48,8 +58,7 @@ struct FineForward : Fine<F, T> {
         weigh_groups(stretch.slab * call.P + p, row, factor);
       else
         weigh_all(row, factor);
-      const float* rows = value_rows ? value_rows : (const float*)Base::value;
-      mix<F>(Base::rows, logits, width, rows, Base::block(), PD);
+      mix<F>(Base::rows, logits, width, value_rows, Base::block(), PD);
       for (int f = 0; f < F; f++)
         narrow_row((T*)call.message + (row + f) * D, Base::rows + f * PD, D, factor[f]);
     }

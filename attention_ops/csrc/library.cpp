@@ -46,6 +46,15 @@ const Kernels& kernels() {
   return qv_baseline;
 }
 
+// Scratch memory starts at a page, so that what a kernel lays out in powers of two lies in as few
+// pages and pairs of cache lines as it can.
+constexpr int64_t kPage = 1024;  // floats
+int64_t whole_pages(int64_t floats) { return (floats + kPage - 1) / kPage * kPage; }
+float* first_page(float* scratch) {
+  constexpr uintptr_t bytes = kPage * sizeof(float);
+  return (float*)(((uintptr_t)scratch + bytes - 1) / bytes * bytes);
+}
+
 // How the work of a call is cut: every slab in `parts`, done by `threads`.
 struct Plan {
   int64_t threads, parts, scratch;  // scratch: floats of one thread
@@ -66,7 +75,8 @@ Plan plan(const Call& call, const Kernels& table, bool coarse, bool backward) {
   }
   if (threads < 1) threads = 1;
   return {threads, parts,
-          coarse ? table.coarse_floats(call, backward) : table.fine_floats(call, backward)};
+          whole_pages(coarse ? table.coarse_floats(call, backward)
+                             : table.fine_floats(call, backward))};
 }
 
 Stretch stretch_of(const Call& call, const Plan& plan, int64_t item, int64_t block) {
@@ -82,11 +92,12 @@ void run(const Call& call, bool coarse, bool backward) {
   auto kernel = coarse ? (backward ? table.coarse_backward : table.coarse_forward)
                        : (backward ? table.fine_backward : table.fine_forward);
   int64_t block = coarse ? table.coarse_block : 1;
+  float* scratch = first_page(call.scratch);
   std::atomic<int64_t> next{0};
   auto work = [&](int64_t thread) {
     int64_t item;
     while ((item = next.fetch_add(1)) < call.B * call.M * p.parts)
-      kernel(call, stretch_of(call, p, item, block), call.scratch + thread * p.scratch);
+      kernel(call, stretch_of(call, p, item, block), scratch + thread * p.scratch);
   };
   std::vector<std::thread> others;
   for (int64_t t = 1; t < p.threads; t++) others.emplace_back(work, t);
@@ -96,7 +107,7 @@ void run(const Call& call, bool coarse, bool backward) {
 
 int64_t scratch_floats(const Call& call, bool coarse, bool backward) {
   Plan p = plan(call, kernels(), coarse, backward);
-  return p.threads * p.scratch;
+  return p.threads * p.scratch + kPage;
 }
 
 // The roots of a tree call in equal parts, one to a thread; `scratch` is as in Call.

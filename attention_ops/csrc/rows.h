@@ -67,6 +67,11 @@ QV_LOOP void narrow_row(T* to, const float* from, int64_t D, float factor = 1.f)
   memcpy(to + d, converted, (size_t)(D - d) * sizeof(T));
 }
 
+// n floats, n a multiple of W.
+QV_INLINE void copy_vectors(float* to, const float* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += W) store(to + i, load(from + i));
+}
+
 QV_INLINE void fill(float* to, int64_t n, float x) {
   for (int64_t i = 0; i < n; i++) to[i] = x;
 }

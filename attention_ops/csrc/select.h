@@ -168,8 +168,8 @@ QV_LOOP void thresholds(const float* const (&x)[r], int n, int k, float* thresho
 }
 
 // Labels of the k largest of a row whose k-th largest is t, in the order of the row; -1 for what is
-// missing. `kept` holds n + W entries.
-QV_LOOP void take_from_row(const float* x, const int32_t* label, int n, int k, float t, int32_t* kept,
+// missing.
+QV_LOOP void take_from_row(const float* x, const int32_t* label, int n, int k, float t,
                            int32_t* out) {
   if (t < kLowest) t = kLowest;
   int reach = 0, ties = k;  // so many of those at the threshold belong to the set
@@ -185,10 +185,9 @@ QV_LOOP void take_from_row(const float* x, const int32_t* label, int n, int k, f
       bits = greater;
       for (; equal && ties > 0; equal &= equal - 1, ties--) bits |= equal & -equal;
     }
-    m += compress(kept + m, label + i, bits);  // never ahead of what is still to be read
+    m += compress_only(out + m, label + i, bits);
   }
-  for (int i = m; i < k; i++) kept[i] = -1;
-  copy_labels(out, kept, k);
+  for (; m < k; m++) out[m] = -1;
 }
 
 // select_rows for few: k <= v * W. Long rows are thinned first.
@@ -223,8 +222,8 @@ QV_INLINE void select_by_sorting(const float* x, int64_t row_size, int rows, con
   }
   for (int q = 0; q < rows; q++) {
     largest[q] = high[q];
-    int32_t* mine = kept + q * size;
-    take_from_row(row[q], thin ? mine : label, longest, k, t[q], mine, out + (int64_t)q * k);
+    const int32_t* labels = thin ? kept + q * size : label;
+    take_from_row(row[q], labels, longest, k, t[q], out + (int64_t)q * k);
   }
 }
 

@@ -142,6 +142,17 @@ QV_INLINE int compress(int32_t* to, const int32_t* from, uint32_t bits) {
   return n;
 #endif
 }
+// The same, but writes nothing else.
+QV_INLINE int compress_only(int32_t* to, const int32_t* from, uint32_t bits) {
+#if QV_WIDTH == 16
+  const int n = __builtin_popcount(bits);
+  __m512i chosen = _mm512_maskz_compress_epi32((__mmask16)bits, _mm512_loadu_si512(from));
+  _mm512_mask_storeu_epi32(to, (__mmask16)((1u << n) - 1), chosen);
+  return n;
+#else
+  return compress(to, from, bits);
+#endif
+}
 QV_INLINE int compress(float* to, const float* from, uint32_t bits) {
 #if QV_WIDTH == 16
   _mm512_storeu_ps(to, _mm512_maskz_compress_ps((__mmask16)bits, _mm512_loadu_ps(from)));
@@ -254,6 +265,17 @@ QV_INLINE V transpose_sum(const V* a) {
 template <int F, int first, int... lane>
 QV_INLINE V spread(V a, Lanes<lane...>) {
   return shuffle<(first + lane / F)...>(a, a);
+}
+
+// first, first + 1, ...
+template <int... lane>
+QV_INLINE I positions(int32_t first, Lanes<lane...>) {
+  return I{lane...} + first;
+}
+// The F children of each of the first W / F numbers.
+template <int F, int... lane>
+QV_INLINE I children_of(I numbers, Lanes<lane...> lanes) {
+  return (I)spread<F, 0>((V)numbers, lanes) * F + I{(lane % F)...};
 }
 
 // F floats, again and again.

@@ -20,6 +20,7 @@ SIZES = [
     (1, 1, 5, 4, 60, 24, 50, 40),
     (1, 1, 3, 4, 9, 130, 7, 3),
     (1, 1, 2, 4, 90, 8, 90, 100),
+    (1, 1, 260, 4, 50, 16, 40, 4),  # many blocks that look all over the map
 ]
 SETS = ["avx512", "avx2", "baseline"]
 
@@ -56,6 +57,33 @@ def assert_same(run, inputs, variant):
 @pytest.mark.usefixtures("instruction_set")
 def test_fine_level_equals_the_reference_with_its_gradients(sizes, masked, variant, generator):
     assert_same(run_fine, whole_numbers(sizes, generator, masked), variant)
+
+
+@needs_library
+@pytest.mark.parametrize("variant", ["A", "B"])
+@pytest.mark.parametrize("children", [2, 4])
+@pytest.mark.usefixtures("instruction_set")
+def test_a_block_gives_the_same_bits_among_few_blocks_and_among_many(children, variant, generator):
+    """Many that look all over the map have keys, values and gradients laid out otherwise than few."""
+    few, many, parents, topk = 20, 900, 100, 8
+    sizes = (1, 2, many, children, parents, 32, topk, 5)
+    inputs = random_inputs(sizes, generator, torch.float32)
+    grad = torch.randn(inputs.query.shape, generator=generator)
+    grad[:, :, few:] = 0
+
+    def run(count):
+        query, index, score = (
+            x[:, :, :count] for x in (inputs.query, inputs.parent_index, inputs.parent_score)
+        )
+        forward = (query, inputs.key, inputs.value, index, score, None)
+        outputs = native.fine_forward(*forward, 5, 0.2, variant)
+        grad_score = torch.zeros_like(outputs[3])
+        grads = native.fine_backward(
+            grad[:, :, :count], grad_score, *forward, *outputs[:3], 0.2, variant
+        )
+        return [x[:, :, :few] for x in (*outputs[:3], grads[0])] + [*grads[1:3]]
+
+    torch.testing.assert_close(run(few), run(many), rtol=0, atol=0)
 
 
 @needs_library
