@@ -47,6 +47,7 @@ struct FineForward : Fine<F, T> {
   void run(const Stretch& stretch) {
     for (int64_t p = stretch.begin; p < stretch.end; p++) {
       int64_t row = (stretch.slab * call.P + p) * F;
+      ask_ahead(p + 2 < stretch.end ? p + 2 : p);
       if (!Base::read_parents(stretch.slab, p)) {
         write_nothing(row);
         continue;
@@ -62,6 +63,13 @@ struct FineForward : Fine<F, T> {
       for (int f = 0; f < F; f++)
         narrow_row((T*)call.message + (row + f) * D, Base::rows + f * PD, D, factor[f]);
     }
+  }
+
+  // The rows of block p. Though they follow one another, the processor does not foresee them: it
+  // keeps track of few places in memory, and the parents use those up.
+  void ask_ahead(int64_t p) const {
+    ask_for<false>(Base::query + p * F * D, F * D);
+    ask_for<true>((const T*)call.message + (slab * call.P + p) * F * D, F * D);
   }
 
   void write_nothing(int64_t row) {

@@ -67,6 +67,12 @@ QV_LOOP void narrow_row(T* to, const float* from, int64_t D, float factor = 1.f)
   memcpy(to + d, converted, (size_t)(D - d) * sizeof(T));
 }
 
+// Asks for n entries that will be read, or written.
+template <bool write, typename T>
+QV_INLINE void ask_for(const T* from, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof(T)) __builtin_prefetch(from + i, write);
+}
+
 // n floats, n a multiple of W.
 QV_INLINE void copy_vectors(float* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; i += W) store(to + i, load(from + i));
