@@ -51,6 +51,8 @@ def _failed(prog: str, error: Exception) -> int:
 
 def _reader_is_gone() -> bool:
     """Whether standard output is the pipe that broke; then what is still to come goes nowhere."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
     poll = select.poll()
     try:
         poll.register(sys.stdout, 0)  # for errors alone
