@@ -86,7 +86,7 @@ class FineConfig:
     name: Literal["loftr", "patch"] = "loftr"
     window: int = 5  # cells of the 1/2 map, each way
     heads: int = 8  # loftr only
-    iterations: int = 2  # patch only: times the patch regressor runs
+    iterations: int = 4  # patch only: times the patch regressor runs
 
     def __post_init__(self) -> None:
         if self.name == "loftr" and self.window % 2 == 0:

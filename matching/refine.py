@@ -39,11 +39,12 @@ class PatchRefiner(nn.Module):
         coarse_channels: channels C of the coarse tokens.
         fine_channels: channels D of the 1/2 maps.
         window: side of the search window in cells; even, because a coarse cell is 4 x 4 cells.
-        iterations: passes of the patch regressor.
+        iterations: passes of the patch regressor. Each goes too little of the way where an image is
+            blurred, towards the middle of the cell, so that a few more than are trained pay.
     """
 
     def __init__(
-        self, coarse_channels: int, fine_channels: int, window: int = 8, iterations: int = 2
+        self, coarse_channels: int, fine_channels: int, window: int = 8, iterations: int = 4
     ) -> None:
         super().__init__()
         self.window = window

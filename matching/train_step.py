@@ -10,7 +10,7 @@ from matching.data import Batch
 from matching.losses import coarse_loss, fine_loss
 from matching.model import FINE_STRIDE, STRIDE, Matcher
 
-MATCHES_PER_PAIR = 160  # matches refined per pair in training
+MATCHES_PER_PAIR = 160  # matches refined per pair in training, unless told otherwise
 STRAY_SHARE = 0.3  # share of them that start from a neighbour of the true cell
 ORIGIN_RANGE = 96.0  # the position encoding starts anywhere in this many cells, so that it holds
 # on images larger than those trained on
@@ -27,7 +27,10 @@ class StepReport:
 
 
 def step_loss(
-    matcher: Matcher, batch: Batch, generator: torch.Generator
+    matcher: Matcher,
+    batch: Batch,
+    generator: torch.Generator,
+    matches_per_pair: int = MATCHES_PER_PAIR,
 ) -> tuple[Tensor, StepReport]:
     """Loss () with its graph, and the report, of one batch."""
     origins = torch.rand(2, 2, generator=generator) * ORIGIN_RANGE * matcher.training + 1
@@ -41,7 +44,7 @@ def step_loss(
 
     columns0 = features0.coarse.shape[-1]
     rows1, columns1 = features1.coarse.shape[-2:]
-    pair, cell0 = _some_matches(batch.partner, generator)
+    pair, cell0 = _some_matches(batch.partner, matches_per_pair, generator)
     cell1 = _strayed(batch.partner[pair, cell0], rows1, columns1, generator)
     xy0, xy1 = _xy(cell0, columns0), _xy(cell1, columns1)
     per_cell = STRIDE // FINE_STRIDE
@@ -59,10 +62,12 @@ def step_loss(
     return loss, StepReport(float(loss.detach()), recall, precision, fine.median_px)
 
 
-def _some_matches(partner: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _some_matches(
+    partner: Tensor, per_pair: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Pair and cell of image 0 of a random selection of the true matches (B, L)."""
     pair, cell0 = torch.where(partner >= 0)
-    most = MATCHES_PER_PAIR * len(partner)
+    most = per_pair * len(partner)
     chosen = torch.randperm(len(pair), generator=generator)[:most].to(pair.device)
     return pair[chosen], cell0[chosen]
 

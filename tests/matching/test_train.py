@@ -87,8 +87,8 @@ def test_the_learning_rate_rises_stays_and_falls():
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(arguments, tmp_path, monkeypatch):
-    def broken(matcher, batch, generator):
-        loss, report = step_loss(matcher, batch, generator)
+    def broken(*arguments):
+        loss, report = step_loss(*arguments)
         return loss * float("nan"), report
 
     step_loss = training.step_loss
@@ -97,3 +97,20 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(arguments, tmp_p
     saved = torch.load(tmp_path / "out" / "last.pt", weights_only=True)
     assert saved["skipped"] == 2
     assert all(torch.isfinite(value).all() for value in saved["network"].values())
+
+
+def test_fine_only_changes_the_fine_stage_alone(arguments, tmp_path):
+    from matching.checkpoint import load_checkpoint
+
+    training.main([*arguments, "--steps=2"])
+    first = tmp_path / "out" / "matcher.safetensors"
+    again = [*arguments, f"--start={first}", "--steps=2", "--fine-only"]
+    again[1] = f"--out={tmp_path / 'again'}"
+    training.main(again)
+    before, after = (
+        load_checkpoint(path)[0].state_dict()
+        for path in (first, tmp_path / "again" / "matcher.safetensors")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("fine.") for name in changed)
