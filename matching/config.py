@@ -134,6 +134,7 @@ SMALL = MatcherConfig(
         position="lepe",
     ),
     fine=FineConfig("patch", window=8),
+    threshold=0.1,
     similarity="cosine",
     border=0,
     half_pixel_cells=True,
