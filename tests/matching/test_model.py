@@ -10,6 +10,8 @@ TINY = replace(
     PRESETS["small"],
     trunk=replace(PRESETS["small"].trunk, widths=(8, 8, 16, 16), fine_channels=8),
     coarse=replace(PRESETS["small"].coarse, channels=16, heads=2, topk=(4, 4)),
+    # fresh weights: more passes would only carry points out of the image
+    fine=replace(PRESETS["small"].fine, iterations=2),
     threshold=0.0,
 )
 
