@@ -87,9 +87,9 @@ def _sums(values: Tensor) -> Tensor:
 def _moved(disp: Tensor, down: int, right: int) -> Tensor:
     """The map (B, 1, H, W) with the value so far down and right at each pixel; edges are repeated."""
     H, W = disp.shape[-2:]
-    row = (torch.arange(H, device=disp.device) + down).clamp(0, H - 1)
-    column = (torch.arange(W, device=disp.device) + right).clamp(0, W - 1)
-    return disp[..., column] if right else disp[:, :, row]
+    if right:
+        return disp[..., (torch.arange(W, device=disp.device) + right).clamp(0, W - 1)]
+    return disp[:, :, (torch.arange(H, device=disp.device) + down).clamp(0, H - 1)]
 
 
 def _median(disp: Tensor) -> Tensor:
