@@ -4,13 +4,16 @@ A run that was stopped is taken up by the same command; one of other settings in
 """
 
 import csv
+import errno
 import io
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from data_scripts.atomic import write_text
 
@@ -19,27 +22,60 @@ if TYPE_CHECKING:
 
 LOCK = ".lock"  # may lie in a folder that counts as empty
 ADVICE = "choose another --out, or delete that folder"
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 SECONDS_PER_LINE = 10.0  # of the progress bar where it is no terminal that shows it
+
+logger = logging.getLogger(__name__)
+_held: set[IO[str]] = set()  # the open files of the locks of this process
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Only one process at a time works on a run; where the system has no flock, this is not checked.
+    """Only one process at a time works on a run; the system lets go when that ends, even by a kill.
+
+    Where the file system has no locks, this is not checked, and a warning says so.
 
     Raises:
         ValueError: another process is at it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as file:
+    with (out / LOCK).open("a") as file:
         try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go by the system, even at a kill
-        except ImportError:
-            pass
+            _lock(file)
         except OSError as error:
-            raise ValueError(f"{out}: another process is at work there; wait for it") from error
-        yield
+            if error.errno not in WITHOUT_LOCKS:
+                raise ValueError(
+                    f"{out}: another process is at work there, and a run wants its folder for itself; "
+                    "wait for it, or choose another --out"
+                ) from error
+            logger.warning("%s: its file system has no locks; start no second run there", out)
+        _held.add(file)
+        try:
+            yield
+        finally:
+            _held.discard(file)
+
+
+def _lock(file: IO[str]) -> None:
+    """Takes the lock; an OSError where another process has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _leave_to_parent() -> None:
+    """Closes the locks in a forked process: one that outlives a killed parent must not hold them."""
+    while _held:
+        _held.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def open_run(out: Path, plan: Mapping[str, Any]) -> None:

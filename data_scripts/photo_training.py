@@ -4,6 +4,7 @@ What a pair is, and what the network makes of it, is the business of `matching.t
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -14,6 +15,7 @@ import tyro
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from data_scripts.long_run import locked
 from data_scripts.photos import PhotoFolder
 from data_scripts.train_loop import Batch, LoopSettings, Network, Task, batches_from, resumed, run
 from data_scripts.train_state import join_processes
@@ -41,7 +43,7 @@ def train_on_photos(
     training: Callable[[Photos, Photos], Dataset[Batch]],
     validation: Callable[[Photos, Photos], Dataset[Batch]],
 ) -> Network:
-    """Trains `network`, or goes on with the run in OUT.
+    """Trains `network`, or goes on with the run in OUT; no other process may be at work there.
 
     Args:
         settings: of the run.
@@ -52,8 +54,24 @@ def train_on_photos(
 
     Returns:
         The network with averaged weights; OUT holds them too.
+
+    Raises:
+        ValueError: another process is at work in OUT, or its state is of another network.
     """
     rank, world = join_processes(settings.device)
+    with locked(settings.out) if rank == 0 else nullcontext():  # the first process alone writes
+        return _train(settings, network, task, training, validation, rank, world)
+
+
+def _train(
+    settings: PhotoSettings,
+    network: Network,
+    task: Task[Network, Batch],
+    training: Callable[[Photos, Photos], Dataset[Batch]],
+    validation: Callable[[Photos, Photos], Dataset[Batch]],
+    rank: int,
+    world: int,
+) -> Network:
     # torch's stubs do not know the memory_format argument
     network = network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = resumed(settings, network)

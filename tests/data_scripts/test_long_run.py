@@ -1,5 +1,11 @@
 import csv
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,8 +79,56 @@ def test_a_bar_goes_on_from_what_is_done(capsys):
 
 
 def test_a_folder_is_held_by_one_at_a_time(tmp_path):
-    pytest.importorskip("fcntl", reason="where there is no flock nothing is checked")
     with locked(tmp_path / "new"), pytest.raises(ValueError, match="new: another process"):
         locked(tmp_path / "new").__enter__()
     with locked(tmp_path / "new"):
         pass
+
+
+def test_another_folder_does_not_matter(tmp_path):
+    with locked(tmp_path / "one"), locked(tmp_path / "two"):
+        pass
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from data_scripts.long_run import locked
+
+with locked(Path("out")):
+    child = os.fork()  # outlives its parent, as the workers of a loader do for a while
+    if child:
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="wants a system that forks")
+def test_a_killed_run_is_no_obstacle_even_while_its_workers_live(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words, root = [sys.executable, "-c", HOLDER], str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            with pytest.raises(ValueError, match="out: another process is at work there"):
+                locked(Path("out")).__enter__()
+            holder.kill()
+            holder.wait()
+            os.kill(child, 0)  # it lives
+            with locked(Path("out")):
+                pass
+        finally:
+            holder.kill()
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fcntl is of POSIX")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_a_run_goes_on_with_a_warning(tmp_path, monkeypatch, caplog, number):
+    def refuse(*_):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path):
+        assert "its file system has no locks" in caplog.text
