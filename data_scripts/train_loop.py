@@ -63,6 +63,9 @@ class LoopSettings:
     hold_out: int = 12
 
 
+Settings = TypeVar("Settings", bound=LoopSettings)
+
+
 @dataclass(frozen=True)
 class Task(Generic[Network, Batch]):
     """What one kind of network adds to the loop."""
@@ -74,17 +77,24 @@ class Task(Generic[Network, Batch]):
     mixed: bool  # run the network in bfloat16
 
 
-def run_command(prog: str, settings: LoopSettings, train: Callable[[], object]) -> int:
-    """Calls `train` as a command does: 0, or 2 and one line for an input that is not as it must be."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    cv2.setNumThreads(0)  # a loader process forked after OpenCV started threads would hang
+def run_command(
+    prog: str, parse: Callable[[], Settings], train: Callable[[Settings], object]
+) -> int:
+    """Calls `train` with what `parse` gives, as a command does.
+
+    Returns:
+        0, or 2 after one line for an input that is not as it must be.
+    """
 
     def work() -> None:
-        train()
+        settings = parse()
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        cv2.setNumThreads(0)  # a loader process forked after OpenCV started threads would hang
+        train(settings)
 
-    return command_line.run_command(prog, work, (ValueError, FileNotFoundError))
+    return command_line.run_command(prog, work, (ValueError, OSError))
 
 
 def resumed(settings: LoopSettings, network: Network) -> TrainState[Network]:

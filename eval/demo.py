@@ -71,8 +71,8 @@ def check_disparity(kpts0: np.ndarray, kpts1: np.ndarray, disp: np.ndarray) -> D
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; 0, or 2 where something is missing."""
-    arguments = tyro.cli(Arguments, prog="python -m eval.demo", args=argv)
-    return run_command("error", lambda: print(demo(arguments)))
+    prog = "python -m eval.demo"
+    return run_command("error", lambda: print(demo(tyro.cli(Arguments, prog=prog, args=argv))))
 
 
 def demo(arguments: Arguments) -> str:

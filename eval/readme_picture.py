@@ -34,8 +34,11 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes the picture; 0, or 2 where something is missing."""
-    arguments = tyro.cli(Arguments, prog="python -m eval.readme_picture", args=argv)
-    return run_command("error", lambda: print(make_picture(arguments)), (*MENDABLE, ImportError))
+
+    def work() -> None:
+        print(make_picture(tyro.cli(Arguments, prog="python -m eval.readme_picture", args=argv)))
+
+    return run_command("error", work, (*MENDABLE, ImportError))
 
 
 def make_picture(arguments: Arguments) -> str:

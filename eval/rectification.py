@@ -67,12 +67,11 @@ def check_rectification(kpts0: np.ndarray, kpts1: np.ndarray) -> Rectification:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0, 1 where the pair is not rectified, or 2 where something is missing."""
-    arguments = tyro.cli(Arguments, prog="python -m eval.rectification", args=argv)
-    return run_command("error", lambda: _show(arguments))
+    return run_command("error", lambda: _show(argv))
 
 
-def _show(arguments: Arguments) -> int:
-    found = _check(arguments)
+def _show(argv: Sequence[str] | None) -> int:
+    found = _check(tyro.cli(Arguments, prog="python -m eval.rectification", args=argv))
     print(found)
     return int(found.good is False)
 

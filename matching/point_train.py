@@ -51,8 +51,9 @@ class PointTrainSettings(PhotoSettings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains as the command line says; 0 at the last step or the time limit, 2 on a wrong input."""
-    settings = tyro.cli(PointTrainSettings, args=argv, prog=PROG, description=__doc__)
-    return run_command(PROG, settings, lambda: train(settings))
+    return run_command(
+        PROG, lambda: tyro.cli(PointTrainSettings, args=argv, prog=PROG, description=__doc__), train
+    )
 
 
 def train(settings: PointTrainSettings) -> PointDecoder:

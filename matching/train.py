@@ -45,8 +45,9 @@ class TrainSettings(PhotoSettings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains as the command line says; 0 at the last step or the time limit, 2 on a wrong input."""
-    settings = tyro.cli(TrainSettings, args=argv, prog=PROG, description=__doc__)
-    return run_command(PROG, settings, lambda: train(settings))
+    return run_command(
+        PROG, lambda: tyro.cli(TrainSettings, args=argv, prog=PROG, description=__doc__), train
+    )
 
 
 def train(settings: TrainSettings) -> Matcher:

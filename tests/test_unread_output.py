@@ -1,5 +1,6 @@
 """Commands whose output goes into `| head`."""
 
+import importlib
 import os
 import sys
 from contextlib import contextmanager, redirect_stdout
@@ -46,3 +47,24 @@ def test_a_command_that_nobody_reads_ends_quietly(run, work, capfd):
 @pytest.mark.parametrize("code", [0, 1])
 def test_the_code_of_a_command_that_is_read_is_its_own(run, code):
     assert run(lambda: code) == code
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "matching.train",
+        "matching.point_train",
+        "stereo.train",
+        "eval.demo",
+        "eval.readme_picture",
+        "eval.rectification",
+        "eval.scaling",
+        "eval.web_picture",
+    ],
+)
+def test_help_that_nobody_reads_ends_quietly(main, capfd):
+    run = importlib.import_module(main).main
+    with nobody_reading():
+        code = run(["--help"])
+    assert code == command_line.NO_READER
+    assert capfd.readouterr().err == ""

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts import photo_training
+from data_scripts.long_run import locked
 from data_scripts.train_loop import learning_rate
 from data_scripts.train_state import TrainState, load_state, save_state
 from matching import train as training
@@ -61,6 +63,28 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(arguments, tmp_path):
     got = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
     assert got["step"] == 4
     torch.testing.assert_close(got["network"], want["network"])
+
+
+def test_a_second_run_in_the_same_folder_ends_at_once_and_changes_nothing(
+    arguments, tmp_path, capsys
+):
+    with locked(tmp_path / "out"):
+        assert training.main([*arguments, "--steps=2"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "out: another process is at work there" in said
+        assert "wait for it, or choose another --out" in said
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+        elsewhere = [*arguments, "--steps=1"]
+        elsewhere[1] = f"--out={tmp_path / 'elsewhere'}"
+        assert training.main(elsewhere) == 0
+    assert training.main([*arguments, "--steps=1"]) == 0
+
+
+def test_only_the_first_of_several_processes_takes_the_lock(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_training, "join_processes", lambda _: (1, 1))
+    with locked(tmp_path / "out"):
+        assert training.main([*arguments, "--steps=1"]) == 0
 
 
 def test_a_state_of_another_matcher_is_refused_by_name(tmp_path):
