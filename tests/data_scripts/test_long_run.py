@@ -96,9 +96,8 @@ from pathlib import Path
 from data_scripts.long_run import locked
 
 with locked(Path("out")):
-    child = os.fork()  # outlives its parent, as the workers of a loader do for a while
-    if child:
-        print(child, flush=True)
+    if os.fork() == 0:  # outlives its parent, as the workers of a loader do for a while
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
