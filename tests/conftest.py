@@ -1,5 +1,7 @@
 """Settings of every test: one thread, poisoned memory, the same random numbers every time."""
 
+import os
+
 import cv2
 import hypothesis
 import pytest
@@ -12,6 +14,18 @@ def pytest_configure():
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items):
+    skips = {}
+    if "QUADVIEW_LONG_TESTS" not in os.environ:
+        skips["long"] = pytest.mark.skip(reason="long: QUADVIEW_LONG_TESTS=1 runs it")
+    if os.environ.get("QUADVIEW_BACKEND") == "portable":
+        skips["once"] = pytest.mark.skip(reason="run without a forced backend")
+    for item in items:
+        for name, skip in skips.items():
+            if item.get_closest_marker(name):
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

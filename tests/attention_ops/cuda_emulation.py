@@ -3,7 +3,6 @@
 float32 in all widths, the half types for 32 channels: what differs between the rest is tested there.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,7 @@ from attention_ops import build, cuda_backend, cuda_build, cuda_call
 
 FLAGS = ("-x", "c++", "-std=c++17", "-O0", "-fPIC", "-fvisibility=hidden")
 # The ops are tested twice, and the kernels do not depend on what is forced the second time.
-once = pytest.mark.skipif(
-    os.environ.get("QUADVIEW_BACKEND") == "portable", reason="run without a forced backend"
-)
+once = pytest.mark.once
 ONE_WIDTH = {"float16", "bfloat16"}
 
 

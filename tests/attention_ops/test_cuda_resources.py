@@ -50,21 +50,15 @@ def test_without_nvcc_the_command_says_so(monkeypatch, capsys):
     assert capsys.readouterr().err == "no nvcc found; install the CUDA toolkit, or set NVCC\n"
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """The kernels for 32 channels and one architecture: what they take, and the library."""
+@pytest.fixture
+def nvcc():
+    """A compiler that knows the architecture that is asked for here."""
     nvcc = cuda_build.find_nvcc()
     if nvcc is None:
         pytest.skip("no nvcc")
     if "sm_90" not in subprocess.check_output([nvcc, "--list-gpu-code"], text=True):
         pytest.skip("this nvcc does not know sm_90")
-    work = tmp_path_factory.mktemp("cuda")
-    rows = cuda_resources.compile_and_read(nvcc, work, ("90",), 32, tuple(cuda_build.TYPES))
-    commands = cuda_build.compile_commands(nvcc, work, ("90",))
-    subprocess.run(commands[work / "library.o"], check=True)
-    library = work / cuda_build.LIBRARY
-    subprocess.run([*cuda_build.linker(nvcc), "-o", library, *commands], check=True)
-    return rows, library
+    return nvcc
 
 
 # Registers that a thread of each kernel may take: what leaves room for as many warps as hide the
@@ -80,22 +74,32 @@ ALLOWED = {
 
 
 @pytest.mark.slow
-def test_no_kernel_spills_and_all_leave_room_for_warps(compiled):
-    rows, _ = compiled
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", *(pytest.param(x, marks=pytest.mark.long) for x in ("float32", "bfloat16"))],
+)
+def test_no_kernel_spills_and_all_leave_room_for_warps(nvcc, tmp_path, dtype):
+    rows = cuda_resources.compile_and_read(nvcc, tmp_path, ("90",), 32, (dtype,))
     assert {(row.kernel, row.fan_out) for row in rows} == {
         *((name, fan) for name in ("FineForward", "FineBackward", "FineGather") for fan in (2, 4)),
         *((name, 1) for name in ("CoarseForward", "CoarseQueries", "CoarseKeys")),
     }
-    assert {row.dtype for row in rows} == set(cuda_build.TYPES)
+    assert {row.dtype for row in rows} == {dtype}
     for row in rows:
         assert row.spill_bytes == row.stack_bytes == 0, row
         assert row.registers <= ALLOWED[row.kernel], row
 
 
 @pytest.mark.slow
-def test_the_library_loads_without_a_gpu_and_refuses_to_launch_in_one_line(compiled):
-    library = cuda_call.open_library(compiled[1])
-    assert cuda_build.is_current(compiled[1])
+@pytest.mark.long
+def test_the_library_loads_without_a_gpu_and_refuses_to_launch_in_one_line(nvcc, tmp_path):
+    cuda_resources.compile_and_read(nvcc, tmp_path, ("90",), 32, tuple(cuda_build.TYPES))
+    commands = cuda_build.compile_commands(nvcc, tmp_path, ("90",))
+    subprocess.run(commands[tmp_path / "library.o"], check=True)
+    path = tmp_path / cuda_build.LIBRARY
+    subprocess.run([*cuda_build.linker(nvcc), "-o", path, *commands], check=True)
+    library = cuda_call.open_library(path)
+    assert cuda_build.is_current(path)
     assert library.qvc_runtime_version() >= 12000
     if torch.cuda.is_available() or library.qvc_driver_version():
         pytest.skip("there is a driver here")

@@ -25,7 +25,7 @@ needs_triton = pytest.mark.skipif(
 
 @pytest.mark.slow
 @needs_triton
-@pytest.mark.parametrize(("level", "cases"), [("fine", 18), ("coarse", 14)])
+@pytest.mark.parametrize(("level", "cases"), [("fine", 9), ("coarse", 7)])
 def test_interpreted_kernels_equal_the_reference_with_their_gradients(level, cases):
     found = subprocess.run(
         [sys.executable, "-m", "tests.attention_ops.interpreted_sparse", level],
@@ -36,7 +36,7 @@ def test_interpreted_kernels_equal_the_reference_with_their_gradients(level, cas
     )
     assert found.returncode == 0, found.stderr
     outcomes = json.loads(found.stdout)
-    assert len(outcomes) == cases
+    assert len(outcomes) == cases * (2 if "QUADVIEW_LONG_TESTS" in os.environ else 1)
     assert {name: text for name, text in outcomes.items() if text} == {}
 
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from attention_ops import chunked
-from eval import bench_gpu
+from eval import bench_gpu, gpu_networks
 from eval.bench_gpu import main
 from eval.gpu_ops import COARSE, FINE, _needs
 from eval.gpu_timing import timing
+from tests.matching.test_exported_network import TINY as TINY_MATCHER
+from tests.stereo.tiny import TINY as TINY_STEREO
 
 
 def run(path, *words):
@@ -68,7 +70,9 @@ def test_a_file_of_something_else_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_modules_and_networks_run_on_every_path(tmp_path):
+def test_modules_and_networks_run_on_every_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_networks, "MATCHERS", {"small": TINY_MATCHER})
+    monkeypatch.setattr(gpu_networks, "STEREO_NETWORKS", {"small": TINY_STEREO})
     path = tmp_path / "gpu.json"
     assert run(path, "--only", "module", "networks", "sanitizer") == 0
     found = json.loads(path.read_text())["rows"]

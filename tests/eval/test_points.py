@@ -92,7 +92,15 @@ def test_the_command_without_data_is_one_line(tmp_path, capsys):
 def test_the_shipped_decoder_beats_a_coin_on_real_pairs(tmp_path):
     from tests.shared_data import shared
 
-    words = ["--data", str(shared("data")), "--out", str(tmp_path), "--points", "60"]
+    bikes, stereo = shared("data/homography/oxford"), shared("data/stereo/pairs")
+    place = tmp_path / "data/homography/oxford"
+    place.mkdir(parents=True)
+    (place / "bikes").symlink_to(bikes / "bikes")
+    one_pair = json.loads((bikes / "pairs.json").read_text())[1:2]
+    (place / "pairs.json").write_text(json.dumps(one_pair))
+    (tmp_path / "data/stereo").mkdir()
+    (tmp_path / "data/stereo/pairs").symlink_to(stereo)
+    words = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--points", "100"]
     assert main(words) == 0
     rows = json.loads((tmp_path / "points.json").read_text())["rows"]
     shares = {

@@ -16,6 +16,8 @@ from matching.shards import read_results
 from tests.command_checks import assert_told_in_one_line
 from tests.matching.patch_matcher import PatchMatcher
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 SCENE = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
 SIZES = [(96, 128), (96, 128), (80, 112), (97, 121)]
@@ -231,6 +233,7 @@ def test_a_run_killed_a_few_times_ends_with_the_same_bytes(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_twenty_times_ends_with_the_same_bytes(folder):
     for n in range(10, 24):
         cv2.imwrite(f"images/{n}.png", SCENE[4 * n : 4 * n + 96, 5 * n : 5 * n + 128])

@@ -14,6 +14,8 @@ from matching.checkpoint import load_checkpoint, save_checkpoint
 from matching.config import CoarseConfig, FineConfig, MatcherConfig, TrunkConfig
 from matching.model import build_matcher
 
+pytestmark = pytest.mark.once
+
 TINY = MatcherConfig(
     trunk=TrunkConfig("resnet_fpn", (8, 8, 8), (1, 1, 1), fine_channels=8),
     coarse=CoarseConfig(channels=8, heads=2, kinds=("self", "cross")),

@@ -11,6 +11,8 @@ from matching.official import to_official
 from tests.command_checks import assert_told_in_one_line
 from tests.matching.official_weights import random_matcher
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def official(tmp_path, monkeypatch):

@@ -7,6 +7,8 @@ from matching.attention_view import AttentionTrace, VisitedBoxes
 from matching.draw import COLOURS, draw_attention, draw_matches
 from matching.matches import Matches
 
+pytestmark = pytest.mark.once
+
 DARK = np.zeros((60, 80, 3), np.uint8)
 
 

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,11 +30,11 @@ TINY = MatcherConfig(
 )
 
 
-def network(border=0, fine="patch"):
+def network(border=0, fine="patch", kinds=TINY.coarse.kinds):
     torch.manual_seed(0)
     config = MatcherConfig(
         trunk=TINY.trunk,
-        coarse=TINY.coarse,
+        coarse=replace(TINY.coarse, kinds=kinds),
         fine=TINY.fine if fine == "patch" else FineConfig(window=5, heads=2),
         similarity="cosine",
         threshold=0.0,

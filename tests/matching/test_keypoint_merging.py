@@ -7,6 +7,8 @@ from matching.keypoint_merging import merge_points, merge_scene, one_to_one
 from matching.matches import Matches
 from matching.shards import PairResult
 
+pytestmark = pytest.mark.once
+
 
 def result(image0, image1, kpts0, kpts1, confidence=None, size=(100, 100)):
     kpts0, kpts1 = np.float32(kpts0).reshape(-1, 2), np.float32(kpts1).reshape(-1, 2)

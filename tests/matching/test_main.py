@@ -9,6 +9,8 @@ from matching.cli import parse, parse_point
 from tests.command_checks import assert_help_is_quick, assert_told_in_one_line
 from tests.matching.patch_matcher import PatchMatcher
 
+pytestmark = pytest.mark.once
+
 SCENE = np.random.default_rng(0).integers(0, 256, (140, 200), dtype=np.uint8)
 
 

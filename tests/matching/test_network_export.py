@@ -14,9 +14,6 @@ from matching.predictor import load_predictor
 from tests.command_checks import assert_told_in_one_line
 from tests.matching.test_exported_network import images, network
 
-LONG = pytest.mark.skipif(
-    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
-)
 pytestmark = pytest.mark.skipif(
     "QUADVIEW_BACKEND" in os.environ, reason="no backend stands behind an exported network"
 )
@@ -50,15 +47,17 @@ def as_matches(answer):
 
 
 @pytest.mark.slow
-def test_onnxruntime_gives_the_matches_of_the_network(tmp_path, monkeypatch, generator):
+def test_onnxruntime_and_a_program_give_the_matches_of_the_network(
+    tmp_path, monkeypatch, generator
+):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
-    matcher = network()
+    matcher = network(kinds=("cross",))
     monkeypatch.setattr("matching.checkpoint.load_checkpoint", lambda _: (matcher, None, {}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()
-    words = ["--onnx", "m.onnx", "--size", "64x96", "--weights", "w.safetensors"]
-    assert command.main(["export", *words]) == 0
+    words = ["--onnx", "m.onnx", "--torch", "m.pt2", "--size", "64x96", "--max-matches", "96"]
+    assert command.main(["export", *words, "--weights", "w.safetensors"]) == 0
     pair = images(generator, batch=1)
     with torch.no_grad():
         want = as_matches(FixedCountMatcher(matcher, 96)(*pair))
@@ -69,10 +68,13 @@ def test_onnxruntime_gives_the_matches_of_the_network(tmp_path, monkeypatch, gen
     notes = network_file.get_modelmeta().custom_metadata_map
     assert notes["image0"] == "(B, 1, 64, 96) float32 grey in [0, 1]"
     assert "pixels of image0" in notes["keypoints0"]
+    with torch.no_grad():
+        got = as_matches(torch.export.load("m.pt2").module()(*pair))
+    np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
-@LONG
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
     pytest.importorskip("onnx")
@@ -90,7 +92,7 @@ def test_onnxruntime_gives_the_matches_of_the_predictor(tmp_path, size):
 
 
 @pytest.mark.slow
-@LONG
+@pytest.mark.long
 def test_a_saved_program_gives_the_matches_of_the_network_for_any_number_of_pairs(
     tmp_path, generator
 ):
@@ -115,7 +117,8 @@ def test_a_saved_program_gives_the_matches_of_the_network_for_any_number_of_pair
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_program_with_its_notes(tmp_path, monkeypatch, capsys):
+@pytest.mark.long
+def test_the_command_writes_a_program_with_masks_and_notes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("matching.checkpoint.load_checkpoint", lambda _: (network(), None, {}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()

@@ -23,6 +23,8 @@ from matching.official import (
 from tests.matching.official_weights import random_matcher
 from tests.shared_data import shared
 
+pytestmark = pytest.mark.once
+
 TABLES = {
     "loftr_ds": "loftr",
     "loftr_ds_new": "loftr_new",

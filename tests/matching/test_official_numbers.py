@@ -59,6 +59,7 @@ def assert_same_matches(ours, theirs):
     assert (confidence - their_confidence).abs().max() < 1e-5
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("preset", "corrected"), [("loftr", False), ("loftr_new", True)])
 @torch.no_grad()
 def test_matches_equal_kornias(generator, preset, corrected):
@@ -68,6 +69,7 @@ def test_matches_equal_kornias(generator, preset, corrected):
     assert_same_matches(matcher(image0, image1), theirs)
 
 
+@pytest.mark.once
 @torch.no_grad()
 def test_matches_of_a_batch_of_two_sizes_with_masks_equal_kornias(generator):
     # kornia takes the border of a padded image from pixels as if they were cells: so without one.
@@ -88,7 +90,8 @@ def test_matches_of_a_batch_of_two_sizes_with_masks_equal_kornias(generator):
 SINGLE = ("loftr_ds", "loftr_ds_new", "quadtree_b_indoor_float64", "quadtree_a_float64")
 CASES = [(name, "single") for name in SINGLE] + [("loftr_ds_new", "masked")]
 CASES = [
-    pytest.param(*case, marks=pytest.mark.slow if "float64" in case[0] else ()) for case in CASES
+    pytest.param(*case, marks=pytest.mark.slow if "float64" in case[0] else pytest.mark.once)
+    for case in CASES
 ]
 CONFIGS = {
     "loftr_ds": PRESETS["loftr"],

@@ -8,6 +8,8 @@ from matching.sinkhorn import log_optimal_transport, log_transport, match_sinkho
 from tests.matching.test_coarse import random_masks, random_tokens
 from tests.matching.test_streaming import by_cell
 
+pytestmark = pytest.mark.once
+
 DUSTBIN = torch.tensor(1.0, dtype=torch.float64)
 
 

@@ -10,6 +10,8 @@ from matching.coarse import match_dense, match_streaming
 from matching.streaming import best_pairs, log_sum_exps, product_tiles
 from tests.matching.test_coarse import random_masks, random_tokens
 
+pytestmark = pytest.mark.once
+
 TILES = [(5, 7), (16, 32), (37, 41), (64, 512), (512, 1024)]
 SIZES = [(1, 1), (1, 40), (37, 1), (64, 128), (63, 129), (131, 257)]
 CASES = [(L, S, tile) for tile in TILES for L, S in SIZES if 100 * prod(tile) > L * S]

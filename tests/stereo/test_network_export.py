@@ -1,4 +1,4 @@
-import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,9 +29,7 @@ def tensors(images):
     return [image.transpose(2, 0, 1)[None].astype(np.float32) / 255 for image in images]
 
 
-@pytest.mark.skipif(
-    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
-)
+@pytest.mark.long
 @pytest.mark.slow
 def test_onnxruntime_gives_the_maps_of_the_network(tmp_path, monkeypatch):
     for name in ("onnx", "onnxscript"):
@@ -55,9 +53,7 @@ def test_onnxruntime_gives_the_maps_of_the_network(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "QUADVIEW_LONG_TESTS" not in os.environ, reason="minutes: QUADVIEW_LONG_TESTS=1"
-)
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_onnxruntime_gives_the_disparity_of_the_predictor(tmp_path, size):
     for name in ("onnx", "onnxscript"):
@@ -82,7 +78,12 @@ def test_onnxruntime_gives_the_disparity_of_the_predictor(tmp_path, size):
 @pytest.mark.slow
 def test_a_saved_program_gives_the_maps_of_the_network(tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
-    network = build_stereo(TINY).eval()
+    config = replace(
+        TINY,
+        rows=replace(TINY.rows, kinds=("cross",)),
+        refine=replace(TINY.refine, iterations=1),
+    )
+    network = build_stereo(config).eval()
     monkeypatch.setattr("stereo.checkpoint.load_checkpoint", lambda _: (network, None, {}))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()
