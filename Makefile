@@ -4,6 +4,8 @@ VENV ?= .venv
 PY = $(VENV)/bin/python
 # Tests run one to a core; a process holds up to 2 GB.
 WORKERS ?= --numprocesses auto --maxprocesses 4 --dist worksteal
+# The extra that tests run with; any other that holds it will do.
+TEST_EXTRA ?= test
 INSTALL_INPUTS = setup.cfg setup.py pyproject.toml constraints.txt \
 	attention_ops/build.py attention_ops/cuda_build.py \
 	$(shell find attention_ops/csrc -type f)
@@ -14,7 +16,7 @@ demo: $(VENV)/.installed-demo
 	$(PY) -m eval.demo --out out
 
 # Twice where the backend matters: with the compiled ops, and as on a machine without a compiler.
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-$(TEST_EXTRA)
 	$(PY) -m pytest $(WORKERS)
 	QUADVIEW_BACKEND=portable $(PY) -m pytest $(WORKERS) -m "not slow" tests/attention_ops tests/matching
 
@@ -39,8 +41,10 @@ bench-gpu: $(VENV)/.installed-demo
 clean:
 	rm -rf out build site *.egg-info
 
-# The stamp of an extra is renewed when anything that decides the install has changed.
+# The stamp of an extra is renewed when anything that decides the install has changed. pip would compile
+# the modules on one core and with all their tests; it is no fault if one is not for this Python.
 $(VENV)/.installed-%: $(INSTALL_INPUTS)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[$*]'
+	$(PY) -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib || true
 	touch $@
