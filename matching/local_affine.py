@@ -26,27 +26,34 @@ SCALE_LIMITS = (0.2, 5.0)  # of a map; others come of wrong matches
 LEAST_BLOCK = 256  # matches a thread
 
 
-def local_affine(kpts0: np.ndarray, kpts1: np.ndarray) -> np.ndarray:
-    """Per match the matrix A (2, 2) with x1' - x1 = A (x0' - x0) for neighbours x0', x1': (N, 2, 2) float64.
+def local_affine(kpts0: np.ndarray, kpts1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Per match the matrix A with x1' - x1 = A (x0' - x0) for neighbours x0', x1', and whether it is known.
 
     Fits with Cauchy weights that grow stricter (Holland and Welsch 1977), pulled to the median of all maps.
 
     Args:
         kpts0: (N, 2) x, y in pixels of image 0, finite.
         kpts1: (N, 2) the same for image 1.
+
+    Returns:
+        (N, 2, 2) float64, the typical map of the pair where a match has no sound one of its own; and (N,) bool,
+        False where there is neither, which gives the identity.
     """
     N = len(kpts0)
     points = np.ascontiguousarray(np.concatenate([kpts0, kpts1], axis=1), np.float64)
     grid = _Grid(points[:, :2])
-    typical = np.eye(2)
     some = np.arange(0, N, 1 + N // MOST_MAPS)
-    maps, support = _fitted(points, grid, some, typical, WEAK_RIDGE_PX2)
+    maps, support = _fitted(points, grid, some, np.eye(2), WEAK_RIDGE_PX2)
     sound = (support >= FEWEST_NEIGHBOURS) & _plausible(maps)
+    typical, known = np.eye(2), False
     if sound.sum() >= FEWEST_MAPS:
         median = np.median(maps[sound], axis=0)
-        typical = median if _plausible(median[None])[0] else typical
-    maps, _ = _fitted(points, grid, np.arange(N), typical, RIDGE_PX2)
-    return np.where(_plausible(maps)[:, None, None], maps, np.broadcast_to(typical, (N, 2, 2)))
+        known = bool(_plausible(median[None])[0])
+        typical = median if known else typical
+    maps, support = _fitted(points, grid, np.arange(N), typical, RIDGE_PX2)
+    sound = (support >= FEWEST_NEIGHBOURS) & _plausible(maps)
+    keep = sound | (known & _plausible(maps))
+    return np.where(keep[:, None, None], maps, typical), sound | known
 
 
 class _Grid:

@@ -24,9 +24,9 @@ LEAST_BLOCK = 64  # matches a thread
 
 @dataclass(frozen=True)
 class PolishSettings:
-    """How patches are compared; found on made pairs of photographs that no network was trained on.
+    """How patches are compared; chosen on pairs made of photographs that were held out of training.
 
-    A step is that of a patch's grid: a pixel of the coarser image, more where both images are blurred.
+    A step is that of a patch's grid: a pixel of the coarser image, more where an image is blurred.
     """
 
     radius: int = 8  # steps from the middle of a patch to its edge
@@ -36,13 +36,24 @@ class PolishSettings:
     enough: float = 0.02  # steps; a move smaller than this ends the rounds
     farthest: float = 1.5  # steps; a match that would move farther stays
     least_alike: float = 0.8  # normalised correlation of the patches
-    pull: float = 0.7  # to the given place, for each difference of the patches that is left
+    pull: float = 1.0  # back to the given place, the more the less alike the patches are
     damping: float = 4e-6  # grey^2; holds patches without texture
     least_seen: float = 0.5  # share of the weights of a patch that must lie inside both images
     mask_margin: int = 2  # px at the edge of a mask that are not used
     equal_blur: float = 1.5  # of the difference that is seen; windows hide some of it
-    sharp: float = 1.6  # steps; the detail of images with one step per pixel
+    sharp: float = 1.6  # px; where detail is longer than this, steps are longer
     longest_step: float = 3.0  # px of the coarser image
+
+    def __post_init__(self) -> None:
+        for name in ("radius", "window", "blur", "sharp", "damping"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
+        if self.rounds < 0 or self.mask_margin < 0 or self.equal_blur < 0 or self.pull < 0:
+            raise ValueError(
+                f"rounds, mask_margin, equal_blur and pull must be 0 or more, got {self}"
+            )
+        if self.longest_step < 1:
+            raise ValueError(f"longest_step must be 1 px or more, got {self.longest_step}")
 
 
 DEFAULTS = PolishSettings()
@@ -58,8 +69,8 @@ def polished(
 ) -> np.ndarray:
     """Points of image 1 (N, 2) float32, most of them moved a little to where image 1 shows what image 0 does.
 
-    A point never leaves image 1 or moves under its mask; a match with a point outside or NaN stays as it is. The
-    result does not depend on the number of threads.
+    A point never leaves image 1 or moves under its mask; a match with a point outside or NaN stays as it is, and
+    so do too few to tell how the images lie to each other. The result does not depend on the number of threads.
 
     Args:
         kpts0: (N, 2) x, y in pixels of image 0; the centre of the top-left pixel is (0, 0).
@@ -76,12 +87,13 @@ def polished(
     _check(kpts0, result, (grey0, grey1), masks)
     points = np.asarray(kpts0, np.float64), result.astype(np.float64)
     images = [np.ascontiguousarray(grey, np.float32) for grey in (grey0, grey1)]
-    good = _inside(points[0], images[0]) & _inside(points[1], images[1])
-    if not good.any():
+    good = np.flatnonzero(_inside(points[0], images[0]) & _inside(points[1], images[1]))
+    maps, known = local_affine(points[0][good], points[1][good])
+    good, maps = good[known], maps[known]
+    if not len(good):
         return result
     start = points[0][good], points[1][good]
     used = [_used(mask, settings.mask_margin) for mask in masks]
-    maps = local_affine(*start)
     zoom = np.sqrt(np.linalg.det(maps))
     px = np.maximum(1, 1 / zoom), np.maximum(1, zoom)  # of either image in a pixel of the coarser
     maps0 = np.eye(2) * px[0][:, None, None]
@@ -146,7 +158,8 @@ def _sharpness(
 ) -> tuple[float, tuple[float, float]]:
     """How long a step should be, in pixels of the coarser image, and both images' blurs in such steps.
 
-    The sharper image is blurred until its detail is as long as the other's.
+    The detail of a patch is as long as its contrast over its gradient. The sharper image is blurred until its
+    detail is about as long as the other's: else edges and corners would lie elsewhere in it.
     """
     some = slice(None, None, 1 + len(points[0]) // MEASURED)
     found = np.zeros((2, len(points[0][some])), np.float32)
@@ -170,7 +183,7 @@ def _side(
     px: np.ndarray,
     blur: float,
 ) -> Side:
-    """An image as blurred as its matches need: `blur` times the px of a step."""
+    """An image and its points, at blurs of about `blur` times px (N,), the pixels of it in a step of each match."""
     octaves = np.rint(LEVELS_PER_OCTAVE * np.log2(px)) / LEVELS_PER_OCTAVE
     needed, level = np.unique(octaves, return_inverse=True)
     levels = [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from matching.polish import DEFAULTS, polished
+from matching.polish import DEFAULTS, PolishSettings, polished
 
 pytestmark = pytest.mark.once
 
@@ -90,9 +90,15 @@ def test_contrast_and_brightness_do_not_matter():
 def test_edges_move_points_across_but_not_along():
     _, x = np.mgrid[:120, :120]
     edge = (1 / (1 + np.exp(-(x - 60) / 2))).astype(np.float32)
-    kpts0 = np.array([[60, 40], [60, 60], [60, 80]], np.float32)
+    kpts0 = np.stack([np.full(21, 60), np.arange(40, 82, 2)], 1).astype(np.float32)
+    kpts0[::2, 0] += 2
     found = polished(kpts0, kpts0 + np.float32([0.5, 0.5]), edge, edge)
-    np.testing.assert_allclose(found - kpts0, np.tile([0, 0.5], (3, 1)), atol=0.05)
+    np.testing.assert_allclose(found - kpts0, np.tile([0, 0.5], (21, 1)), atol=0.05)
+
+
+def test_too_few_matches_to_tell_the_turn_stay():
+    grey0, grey1, kpts0, kpts1, _ = pair(turn(0))
+    np.testing.assert_array_equal(polished(kpts0[:4], kpts1[:4], grey0, grey1), kpts1[:4])
 
 
 def test_plain_images_move_nothing():
@@ -220,3 +226,12 @@ def test_wrong_shapes_are_refused(wrong, words):
     given = {"kpts0": points, "kpts1": points, "grey0": grey, "grey1": grey} | wrong
     with pytest.raises(ValueError, match=words):
         polished(**given)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"radius": 0}, {"blur": 0.0}, {"rounds": -1}, {"longest_step": 0.5}, {"window": np.inf}],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PolishSettings(**wrong)
