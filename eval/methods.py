@@ -36,6 +36,7 @@ class Method:
     load: Callable[[], PairMatcher | RecordedFile]
 
 
+BASELINE_CODE = ("eval/baselines.py", "matching/sift.py")
 BASELINES: dict[str, Callable[[], PairMatcher]] = {"sift": SiftMatcher, "xfeat": XfeatMatcher}
 
 
@@ -51,7 +52,7 @@ def find_method(name: str) -> Method:
         ValueError: no such function.
     """
     if name in BASELINES:
-        identity = f"{name} {digest([Path(__file__).with_name('baselines.py')])}"
+        identity = f"{name} {digest([ROOT / file for file in BASELINE_CODE])}"
         return Method(name, identity, BASELINES[name])
     others = of_others(name, FunctionMatcher)
     if others is not None:

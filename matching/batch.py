@@ -67,7 +67,7 @@ class BatchCommand:
     engine: Literal["local", "ray"] = "local"
     actors: int | None = None
     match: tyro.conf.OmitArgPrefixes[MatchOptions] = field(
-        default_factory=lambda: MatchOptions(second_look=0)
+        default_factory=lambda: MatchOptions(second_look=0, align=False)
     )
 
     def __post_init__(self) -> None:

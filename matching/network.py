@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from matching.aligned_look import LOOKS, MAX_TURN_DEG, MAX_ZOOM, aligned, how_they_lie
 from matching.matches import Matches, best_of
 from matching.model import Features, MatchBatch, Matcher
 from matching.options import MatchOptions
 from matching.resize import PreparedImage, to_given_pixels, turned_and_padded, usable
 from matching.second_look import can_shrink, of_both, smaller
-from matching.symmetric import in_canonical_order, merged, swapped
+from matching.similarity import SAME
+from matching.symmetric import in_canonical_order, interchangeable, merged, swapped
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,42 @@ class Network:
         self, pairs: Sequence[tuple[ImageFeatures, ImageFeatures]], options: MatchOptions
     ) -> list[Matches]:
         """The matches of each pair at its best turn; the first of equally good ones."""
-        tried: list[list[Matches]] = []  # [turn][pair]
+        images = [(side0.image, side1.image) for side0, side1 in pairs]
         features0 = self._features([side0 for side0, _ in pairs], 0)
+        tried: list[list[Matches]] = []  # [turn][pair]
         for turn in options.turns:
             features1 = self._features([side1 for _, side1 in pairs], turn)
-            images = [(side0.image, side1.image) for side0, side1 in pairs]
             found = self._match_features(features0, features1, images, turn, options.symmetric)
             for n, pair in enumerate(images):
                 if len(found[n]) < options.second_look and can_shrink(*pair):
                     found[n] = of_both(found[n], self._second_look(pair, turn, options.symmetric))
-            tried.append([best_of(each, options) for each in found])
-        return [max(each, key=_certainty) for each in zip(*tried, strict=True)]
+            tried.append(found)
+        best = [
+            max(each, key=lambda found: _certainty(best_of(found, options)))
+            for each in zip(*tried, strict=True)
+        ]
+        for n, pair in enumerate(images):
+            if options.align and not (options.symmetric and interchangeable(*pair)):
+                best[n] = self._aligned_look(best[n], pair, options.symmetric)
+        return [best_of(found, options) for found in best]
+
+    def _aligned_look(
+        self, found: Matches, pair: tuple[PreparedImage, PreparedImage], symmetric: bool
+    ) -> Matches:
+        """`found`, or surer matches of the pair with one image laid onto the other."""
+        assumed = SAME
+        for _ in range(LOOKS):
+            lie = how_they_lie(found, *pair)
+            if lie is None or lie.is_near(assumed, MAX_TURN_DEG, MAX_ZOOM):
+                break
+            view = aligned(*pair, lie)
+            images = view.image0, view.image1
+            features = self.features([view.image0], 0), self.features([view.image1], 0)
+            again = view.as_given(self._match_features(*features, [images], 0, symmetric)[0])
+            if _certainty(again) <= _certainty(found):
+                break
+            found, assumed = again, lie
+        return found
 
     def _second_look(
         self, pair: tuple[PreparedImage, PreparedImage], turn: int, symmetric: bool

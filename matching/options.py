@@ -21,6 +21,8 @@ class MatchOptions:
             largest sum of confidence is kept. With symmetric the turns back are tried as well.
         second_look: With fewer matches than this, images above 480 px are matched at that size too and
             the matches of both are given; 0 never does.
+        align: Where the matches, or else SIFT's, say that the images are turned or zoomed against each
+            other, match them again with one laid onto the other, and keep the surer matches.
     """
 
     max_matches: int | None = None
@@ -28,6 +30,7 @@ class MatchOptions:
     symmetric: bool = False
     rotations: Sequence[int] = (0,)
     second_look: int = FEW
+    align: bool = True
 
     def __post_init__(self) -> None:
         if self.max_matches is not None and self.max_matches < 0:

@@ -16,6 +16,11 @@ def in_canonical_order(image0: PreparedImage, image1: PreparedImage) -> bool:
     return _order_key(image0) <= _order_key(image1)
 
 
+def interchangeable(image0: PreparedImage, image1: PreparedImage) -> bool:
+    """Whether both hold the same, so that the order of the pair cannot be told."""
+    return _order_key(image0) == _order_key(image1)
+
+
 def _order_key(image: PreparedImage) -> tuple[tuple[int, int], tuple[int, ...], bytes, bytes]:
     mask = b"" if image.mask is None else image.mask.tobytes()
     return image.size, image.grey.shape, mask, image.grey.tobytes()

@@ -1,0 +1,97 @@
+"""Images that are turned or zoomed against each other are matched once more, with one laid onto the other.
+
+The network sees through a turn of some 30 degrees and a zoom of 1.5. The first matches, or where they are few or
+do not agree SIFT's, tell turn, zoom and shift; the coarser image is then laid onto the finer one, so that both
+look alike to the network, and the matches go back to the images as they were.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from matching.matches import Matches
+from matching.options import FEW
+from matching.resize import PreparedImage, to_given_pixels, to_network_pixels, usable
+from matching.sift import keypoints_of, mutual_matches
+from matching.similarity import Similarity, similarity_of
+
+MAX_TURN_DEG = 20.0  # a smaller turn and zoom is not worth another look
+MAX_ZOOM = 1.3
+AGREEING = 0.3  # share of the matches that must lie as the similarity says, or SIFT is asked
+LOOKS = 2  # a first estimate from few points may itself be worth another one
+
+
+@dataclass(frozen=True)
+class AlignedPair:
+    """Two images in the frame of the finer one."""
+
+    image0: PreparedImage  # as if given in this frame
+    image1: PreparedImage
+    given: tuple[PreparedImage, PreparedImage]
+    back: tuple[Similarity | None, Similarity | None]  # from the frame, of the image that was laid
+
+    def as_given(self, found: Matches) -> Matches:
+        """Matches in pixels of this frame, in pixels of the images as given, less those outside."""
+        kpts0, kpts1 = (
+            to_given_pixels(kpts if back is None else back(kpts), image).astype(np.float32)
+            for kpts, back, image in zip(
+                (found.kpts0, found.kpts1), self.back, self.given, strict=True
+            )
+        )
+        keep = usable(kpts0, self.given[0]) & usable(kpts1, self.given[1])
+        return Matches(kpts0[keep], kpts1[keep], found.confidence[keep])
+
+
+def aligned(image0: PreparedImage, image1: PreparedImage, lie: Similarity) -> AlignedPair:
+    """The pair with the coarser image laid onto the finer one.
+
+    Args:
+        image0: the first image.
+        image1: the second.
+        lie: from pixels of `image0.grey` to pixels of `image1.grey`.
+    """
+    if lie.zoom <= 1:
+        return AlignedPair(
+            _as_given_here(image0),
+            _laid(image1, lie.back, image0.grey.shape),
+            (image0, image1),
+            (None, lie),
+        )
+    return AlignedPair(
+        _laid(image0, lie, image1.grey.shape),
+        _as_given_here(image1),
+        (image0, image1),
+        (lie.back, None),
+    )
+
+
+def how_they_lie(found: Matches, image0: PreparedImage, image1: PreparedImage) -> Similarity | None:
+    """From pixels of `image0.grey` to those of `image1.grey`: what the matches say, or else SIFT."""
+    long_side = max(*image0.grey.shape, *image1.grey.shape)
+    kpts0, kpts1 = to_network_pixels(found.kpts0, image0), to_network_pixels(found.kpts1, image1)
+    agreed = similarity_of(kpts0, kpts1, long_side)
+    if agreed is not None and len(found) >= FEW and agreed.support >= AGREEING * len(found):
+        return agreed
+    side0, side1 = (
+        keypoints_of(np.rint(image.grey * 255).clip(0, 255).astype(np.uint8), image.mask)
+        for image in (image0, image1)
+    )
+    index0, index1, _ = mutual_matches(side0, side1)
+    return similarity_of(side0.kpts[index0], side1.kpts[index1], long_side) or agreed
+
+
+def _as_given_here(image: PreparedImage) -> PreparedImage:
+    """The image as if it had been given at the size that the network sees."""
+    return PreparedImage(image.grey, image.mask, image.grey.shape, image.mask)
+
+
+def _laid(image: PreparedImage, lay: Similarity, shape: tuple[int, int]) -> PreparedImage:
+    """The image in a frame (h, w); `lay` goes from its pixels to those of the frame and does not shrink."""
+    size = shape[1], shape[0]
+    grey = cv2.warpAffine(
+        image.grey, lay.matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    used = np.ones(image.grey.shape, bool) if image.mask is None else image.mask
+    mask = cv2.warpAffine(used.astype(np.uint8), lay.matrix, size, flags=cv2.INTER_NEAREST) > 0
+    return PreparedImage(grey.clip(0, 1), mask, shape, mask)

@@ -1,0 +1,141 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from matching import load_predictor
+from matching.aligned_look import aligned, how_they_lie
+from matching.matches import Matches
+from matching.resize import prepare
+from matching.similarity import SAME
+from tests.matching.test_similarity import of
+
+PORTABLE = os.environ.get("QUADVIEW_BACKEND") == "portable"
+
+
+def texture(height, width, seed=0):
+    """Blobs of many sizes, uint8: something to hold on to everywhere."""
+    rng = np.random.default_rng(seed)
+    layers = [cv2.GaussianBlur(rng.normal(size=(height, width)), (0, 0), s) * s for s in (1, 3, 8)]
+    total = sum(layers)
+    return cv2.normalize(total, None, 0, 255, cv2.NORM_MINMAX).round().astype(np.uint8)
+
+
+def prepared(image, mask=None, long_side=None):
+    return prepare(image.astype(np.float32) / 255, mask, long_side)
+
+
+def moved(image, lie, height, width):
+    """What a camera sees to which `image` lies as `lie` says; smooth where it gets smaller."""
+    if lie.zoom < 1:
+        image = cv2.GaussianBlur(image, (0, 0), 0.5 / lie.zoom)
+    return cv2.warpAffine(image, lie.matrix, (width, height), flags=cv2.INTER_LINEAR)
+
+
+def matches(kpts0, kpts1):
+    ends = (np.asarray(kpts, np.float32).reshape(-1, 2) for kpts in (kpts0, kpts1))
+    return Matches(*ends, np.ones(len(kpts0), np.float32))
+
+
+@pytest.mark.parametrize(("zoom", "frame"), [(0.5, 0), (1.0, 0), (2.0, 1)])
+def test_the_coarser_image_is_laid_onto_the_finer(zoom, frame):
+    images = prepared(texture(80, 120)), prepared(texture(96, 112, 1))
+    lie = of(zoom, 30, (20, 5) if zoom < 2 else (-20, -70))
+    pair = aligned(*images, lie)
+    assert pair.image0.grey.shape == pair.image1.grey.shape == images[frame].grey.shape
+    stays = (pair.image0, pair.image1)[frame]
+    np.testing.assert_array_equal(stays.grey, images[frame].grey)
+    points = np.array([[60.0, 40.0], [50.0, 44.0]])  # of image 0
+    here = points if frame == 0 else lie(points)
+    back = pair.as_given(matches(here, here))
+    np.testing.assert_allclose(back.kpts0, points, atol=1e-4)
+    np.testing.assert_allclose(back.kpts1, lie(points), atol=1e-4)
+
+
+def test_points_go_back_to_images_that_were_shrunk():
+    images = prepared(texture(200, 300), None, 150), prepared(texture(160, 160, 1), None, 80)
+    pair = aligned(*images, of(1, 0, (5, 3)))
+    back = pair.as_given(matches([[10, 20]], [[10, 20]]))
+    np.testing.assert_allclose(back.kpts0, [[20.5, 40.5]], atol=1e-4)
+    np.testing.assert_allclose(back.kpts1, [[30.5, 46.5]], atol=1e-4)
+
+
+def test_what_leaves_an_image_or_lies_under_its_mask_is_dropped():
+    mask = np.ones((80, 120), bool)
+    mask[:, :60] = False
+    images = prepared(texture(80, 120)), prepared(texture(80, 120), mask)
+    pair = aligned(*images, of(1, 0, (50, 0)))
+    frame = [[5.0, 40.0], [20.0, 40.0], [90.0, 40.0]]  # in image 1: under the mask, used, outside
+    np.testing.assert_allclose(pair.as_given(matches(frame, frame)).kpts0, frame[1:2])
+    assert not pair.image1.mask[:, :9].any()  # of 60 px, 50 lie outside the frame
+    assert pair.image1.mask[:, 11:69].all()
+    assert not pair.image1.mask[:, 71:].any()
+
+
+def test_a_half_turn_lays_every_pixel_where_it_belongs():
+    image = texture(48, 64)
+    lie = of(1, 180, (63, 47))
+    pair = aligned(prepared(image), prepared(image[::-1, ::-1]), lie)
+    np.testing.assert_allclose(pair.image1.grey, image / np.float32(255), atol=1e-3)
+
+
+def test_many_matches_that_agree_are_believed_and_few_are_not():
+    image = texture(160, 200)
+    sides = prepared(image), prepared(image)
+    points = np.random.default_rng(0).uniform(0, 160, (300, 2))
+    lie = of(0.5, 90, (100, 0))
+    assert how_they_lie(matches(points, lie(points)), *sides).is_near(lie, 1, 1.02)
+    few = how_they_lie(matches(points[:50], lie(points[:50])), *sides)
+    assert few.is_near(SAME, 1, 1.02)  # what SIFT sees in two equal images
+    scattered = matches(points, np.random.default_rng(1).uniform(0, 160, (300, 2)))
+    assert how_they_lie(scattered, *sides).is_near(SAME, 1, 1.02)
+
+
+def test_without_matches_and_key_points_nothing_is_known():
+    even = prepared(np.full((64, 64), 128, np.uint8))
+    assert how_they_lie(matches([], []), even, even) is None
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return load_predictor("small", long_side=320)
+
+
+@pytest.mark.skipif(PORTABLE, reason="the backend does not matter")
+@pytest.mark.parametrize(("zoom", "turn_deg"), [(1.0, 60), (0.4, -120), (2.2, 10)])
+def test_turned_and_zoomed_images_match(predictor, zoom, turn_deg):
+    image = texture(300, 320)
+    lie = of(zoom, turn_deg)
+    middle = np.array([[160.0, 150.0]])
+    lie.matrix[:, 2] = (middle - lie(middle))[0]  # about the middle
+    other = moved(image, lie, 300, 320)
+    plain = predictor.match(image, other, align=False)
+    found = predictor.match(image, other)
+    wrong_px = np.linalg.norm(lie(found.kpts0) - found.kpts1, axis=1)
+    assert len(found) > 2 * len(plain)
+    assert (wrong_px < 2 * max(zoom, 1)).mean() > 0.95
+    assert (np.diff(found.confidence) <= 0).all()
+    swapped = predictor.match(other, image, symmetric=True)
+    again = predictor.match(image, other, symmetric=True)
+    np.testing.assert_array_equal(again.kpts0, swapped.kpts1)
+    np.testing.assert_array_equal(again.kpts1, swapped.kpts0)
+
+
+@pytest.mark.skipif(PORTABLE, reason="the backend does not matter")
+def test_upright_images_are_looked_at_once(predictor):
+    image = texture(300, 320)
+    pair = image[:, :300], image[:, 12:]
+    plain, found = predictor.match(*pair, align=False), predictor.match(*pair)
+    np.testing.assert_array_equal(found.kpts1, plain.kpts1)
+
+
+@pytest.mark.skipif(PORTABLE, reason="the backend does not matter")
+def test_an_image_matched_with_itself_stays_symmetric(predictor, monkeypatch):
+    image = texture(160, 192)
+    half_turn = of(1, 180, (191, 159))
+    monkeypatch.setattr("matching.network.how_they_lie", lambda *_: half_turn)
+    found = predictor.match(image, image, symmetric=True)
+    there = {(*a, *b) for a, b in zip(found.kpts0, found.kpts1, strict=True)}
+    assert there == {(*row[2:], *row[:2]) for row in there}
+    assert len(there) > 100
