@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import math
 from dataclasses import replace
 
@@ -190,12 +191,6 @@ class OfficialCase:
         return slice(None) if mask is None else mask[0].flatten()
 
 
-@functools.cache
-def official_case(name, case):
-    with torch.no_grad():
-        return OfficialCase(name, case)
-
-
 FLOAT64_MAPS = []
 
 
@@ -226,10 +221,7 @@ def official_encoding(coarse, stored):
     return torch.stack(tables)[best, torch.arange(256)]
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
-@torch.no_grad()
-def test_trunk_equals_the_official_one(name, case):
-    run = official_case(name, case)
+def assert_same_trunk(run):
     limit = 2e-5 if run.dtype == torch.float32 else 1e-12
     for number, got in enumerate(run.trunk):
         assert run.error(got, f"mid/backbone/0/{number}") < limit
@@ -237,22 +229,15 @@ def test_trunk_equals_the_official_one(name, case):
         assert mean == pytest.approx(run.want[f"mid/backbone/0/{number}/mean_abs"], rel=1e-6)
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
-@torch.no_grad()
-def test_position_encoding_equals_the_official_one(name, case):
-    run = official_case(name, case)
+def assert_same_position_encoding(run):
     limit = 1e-5 if run.dtype == torch.float32 else 1e-12
     for side in (0, 1):
         assert run.error(run.features[side].coarse, f"mid/pos_encoding/{side}/0") < limit
 
 
-@pytest.mark.parametrize("layer", [0, 1, 7])
-@pytest.mark.parametrize(("name", "case"), CASES)
-@torch.no_grad()
-def test_coarse_transformer_equals_the_official_one(name, case, layer):
-    run = official_case(name, case)
+def assert_same_coarse_layers(run):
     limit = 1e-5 if run.dtype == torch.float32 else 1e-9
-    for side in (0, 1):
+    for layer, side in itertools.product((0, 1, 7), (0, 1)):
         key = f"mid/loftr_coarse.layers.{layer}/{side}/0"
         want = torch.from_numpy(run.want[f"{key}/every_16"]).view(-1, 16)  # channels 0, 16, ...
         got = run.layers[layer][side].flatten(2).mT[0, :, ::16]
@@ -260,10 +245,7 @@ def test_coarse_transformer_equals_the_official_one(name, case, layer):
         assert (got - want)[valid].abs().max() / want.abs().max() < limit
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
-@torch.no_grad()
-def test_confidence_equals_the_official_one(name, case):
-    run = official_case(name, case)
+def assert_same_confidence(run):
     tokens = [map_.flatten(2).mT for map_ in run.layers[-1]]
     (tokens0, scale), (tokens1, _) = (run.matcher.scaled(each) for each in tokens)
     masks = [None if f.mask is None else f.mask.flatten(1) for f in run.features]
@@ -279,10 +261,7 @@ def test_confidence_equals_the_official_one(name, case):
     assert torch.equal(best.indices[0, valid][surely], want[0, valid][surely])
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
-@torch.no_grad()
-def test_matches_equal_the_official_ones(name, case):
-    run = official_case(name, case)
+def assert_same_official_matches(run):
     got = run.matches
     float32 = run.dtype == torch.float32
     assert np.array_equal(got["cell0"], run.want["out/i_ids"])
@@ -295,3 +274,15 @@ def test_matches_equal_the_official_ones(name, case):
         (got["confidence"], run.want["out/mconf"], 1e-3 if float32 else 1e-8),
     ):
         np.testing.assert_allclose(got_, want, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+@torch.no_grad()
+def test_every_stage_equals_the_official_one(name, case):
+    # in one test: each stage goes on from the one before, and workers would make them again
+    run = OfficialCase(name, case)
+    assert_same_trunk(run)
+    assert_same_position_encoding(run)
+    assert_same_coarse_layers(run)
+    assert_same_confidence(run)
+    assert_same_official_matches(run)
