@@ -15,6 +15,8 @@ from matching.aligned_look import LOOKS, MAX_TURN_DEG, MAX_ZOOM, aligned, how_th
 from matching.matches import Matches, best_of
 from matching.model import Features, MatchBatch, Matcher
 from matching.options import MatchOptions
+from matching.polished_matches import polished_matches
+from matching.refine import PatchRefiner
 from matching.resize import PreparedImage, to_given_pixels, turned_and_padded, usable
 from matching.second_look import can_shrink, of_both, smaller
 from matching.similarity import SAME
@@ -97,9 +99,21 @@ class Network:
             for each in zip(*tried, strict=True)
         ]
         for n, pair in enumerate(images):
-            if options.align and not (options.symmetric and interchangeable(*pair)):
-                best[n] = self._aligned_look(best[n], pair, options.symmetric)
+            best[n] = self._improved(best[n], pair, options)
         return [best_of(found, options) for found in best]
+
+    def _improved(
+        self, found: Matches, pair: tuple[PreparedImage, PreparedImage], options: MatchOptions
+    ) -> Matches:
+        """Matches of another look where that pays, and of more exact places, as far as they are asked for."""
+        if options.symmetric and interchangeable(*pair):
+            return found  # both steps choose an image to move
+        ours = isinstance(self.matcher.fine, PatchRefiner)
+        if ours if options.align is None else options.align:
+            found = self._aligned_look(found, pair, options.symmetric)
+        if ours if options.polish is None else options.polish:
+            found = polished_matches(found, *pair)
+        return found
 
     def _aligned_look(
         self, found: Matches, pair: tuple[PreparedImage, PreparedImage], symmetric: bool

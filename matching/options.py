@@ -22,7 +22,10 @@ class MatchOptions:
         second_look: With fewer matches than this, images above 480 px are matched at that size too and
             the matches of both are given; 0 never does.
         align: Where the matches, or else SIFT's, say that the images are turned or zoomed against each
-            other, match them again with one laid onto the other, and keep the surer matches.
+            other, match them again with one laid onto the other, and keep the surer matches. None: with
+            the presets of this library, not with the official ones, which give what their authors' code does.
+        polish: Move points of image 1 by fractions of a pixel to where the images themselves agree best.
+            None: as for align.
     """
 
     max_matches: int | None = None
@@ -30,7 +33,8 @@ class MatchOptions:
     symmetric: bool = False
     rotations: Sequence[int] = (0,)
     second_look: int = FEW
-    align: bool = True
+    align: bool | None = None
+    polish: bool | None = None
 
     def __post_init__(self) -> None:
         if self.max_matches is not None and self.max_matches < 0:
