@@ -19,6 +19,7 @@ class PatchMatcher(nn.Module):
         super().__init__()
         self.size_multiple = 2 * CELL  # more than a cell, so that masked cells occur
         self.threshold = threshold
+        self.fine = None  # its points are exact, and nothing is to move them
 
     def extract(self, image: Tensor, mask: Tensor | None = None) -> Features:
         B, _, H, W = image.shape
