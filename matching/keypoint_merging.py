@@ -9,9 +9,9 @@ match keeps its own two ends where it can, and moves an end by at most the radiu
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from data_scripts.compiled_loop import compiled
 from matching.shards import PairResult
 
 GRID_SIDE = 4096  # cells of the search grid at most, each way, which bounds its memory
@@ -133,7 +133,7 @@ def one_to_one(index0: np.ndarray, index1: np.ndarray, confidence: np.ndarray) -
     return np.asarray(order[taken])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _suppress(
     places: np.ndarray, order: np.ndarray, cells: np.ndarray, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
@@ -169,7 +169,7 @@ def _suppress(
     return chosen[:found].copy(), owner
 
 
-@numba.njit(cache=True)
+@compiled()
 def _first_of_both(
     index0: np.ndarray, index1: np.ndarray, count0: int, count1: int
 ) -> np.ndarray:  # pragma: no cover

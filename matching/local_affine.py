@@ -9,9 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+from data_scripts.compiled_loop import compiled
 
 RADIUS_PX = 30.0  # in image 0; small enough that a surface seen at a slant is flat within it
 MOST_NEIGHBOURS = 32  # an even selection of more
@@ -95,7 +94,7 @@ def _fitted(
     return maps, support
 
 
-@compiled
+@compiled()
 def _fit(
     points: np.ndarray,
     squares: tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]],
@@ -112,7 +111,7 @@ def _fit(
         support[n] = _fit_one(near[:count], prior, maps[n])
 
 
-@compiled
+@compiled()
 def _neighbours(
     points: np.ndarray,
     squares: tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]],
@@ -145,7 +144,7 @@ def _neighbours(
     return count
 
 
-@compiled
+@compiled()
 def _fit_one(near: np.ndarray, prior: tuple[np.ndarray, float], found: np.ndarray) -> float:
     """Fills found (2, 2) with the map of steps near (count, 4); returns how many it goes through."""
     typical, ridge = prior
@@ -178,7 +177,7 @@ def _fit_one(near: np.ndarray, prior: tuple[np.ndarray, float], found: np.ndarra
     return total
 
 
-@compiled
+@compiled()
 def _means(near: np.ndarray, weights: np.ndarray) -> tuple[float, float, float, float]:
     """Weighted means of the four columns of near (count, 4)."""
     total, x, y, u, v = 0.0, 0.0, 0.0, 0.0, 0.0

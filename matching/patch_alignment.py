@@ -7,10 +7,11 @@ the patches of both images of a match show the same. Samples beyond an image rep
 from typing import TypeAlias
 
 import numpy as np
-from numba import njit
+
+from data_scripts.compiled_loop import compiled
 
 fast = {"reassoc", "contract", "nsz"}  # sums may be reordered; NaN keeps its meaning
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=fast)
+quick = compiled(fastmath=fast)
 
 # What a side is made of: levels (P, H, W) float32, level (N,) of each match, used (H, W) bool or (0, 0) for all, points (N, 2) and
 # maps (N, 2, 2) float64.
@@ -21,7 +22,7 @@ PLAIN_VARIANCE = 1e-5  # below this only noise is seen
 ROOM = 1.0  # steps of the grid; samples of image 1 stay inside while the patch moves so far
 
 
-@compiled
+@quick
 def align(
     side0: Side,
     side1: Side,
@@ -62,7 +63,7 @@ def align(
         _align_one((inner, slopes, own), (weights, patch1), side1, n, setting, found[n])
 
 
-@compiled
+@quick
 def _align_one(
     template: tuple[np.ndarray, np.ndarray, np.float32],
     scratch: tuple[np.ndarray, np.ndarray],
@@ -110,7 +111,7 @@ def _align_one(
         found[0], found[1] = place[0], place[1]
 
 
-@compiled
+@quick
 def _sample(image: np.ndarray, point: np.ndarray, A: np.ndarray, patch: np.ndarray) -> None:
     """Fills patch (S, S) with image (H, W) at point + A u, u from -(S - 1) / 2 to (S - 1) / 2, bilinearly."""
     H, W = image.shape
@@ -144,7 +145,7 @@ def _sample(image: np.ndarray, point: np.ndarray, A: np.ndarray, patch: np.ndarr
             patch[row, k] = upper + along[k] * (lower - upper)
 
 
-@compiled
+@quick
 def _seen_weights(
     side0: Side, side1: Side, n: int, window: np.ndarray, weights: np.ndarray
 ) -> np.float32:
@@ -166,7 +167,7 @@ def _seen_weights(
     return seen
 
 
-@compiled
+@quick
 def _keep_seen(side: Side, n: int, margin: float, weights: np.ndarray) -> None:
     """Sets weights (S, S) of match n to 0 where its image is not used, or ends within so many steps of the grid."""
     levels, _, used, points, maps = side
@@ -190,7 +191,7 @@ def _keep_seen(side: Side, n: int, margin: float, weights: np.ndarray) -> None:
                 weights[row, k] = 0
 
 
-@compiled
+@quick
 def _template(
     patch: np.ndarray, weights: np.ndarray, inner: np.ndarray, slopes: np.ndarray
 ) -> tuple[np.float32, np.float32]:
@@ -215,7 +216,7 @@ def _template(
     return variance + np.float32(LEAST_VARIANCE), slope
 
 
-@compiled
+@quick
 def _moments(
     patch: np.ndarray, weights: np.ndarray, inner: np.ndarray
 ) -> tuple[np.float32, np.float32, np.float32]:
@@ -232,7 +233,7 @@ def _moments(
     return mean, max(square - mean * mean, np.float32(0)) + np.float32(LEAST_VARIANCE), common
 
 
-@compiled
+@quick
 def _equations(
     template: tuple[np.ndarray, np.ndarray],
     scratch: tuple[np.ndarray, np.ndarray],
@@ -261,7 +262,7 @@ def _equations(
     return float(xx - x * x), float(xy - x * y), float(yy - y * y), float(right), float(down)
 
 
-@compiled
+@quick
 def _usable(image: np.ndarray, used: np.ndarray, place: np.ndarray) -> bool:
     """Whether place (2,) lies between pixels of the image (H, W) that are used."""
     H, W = image.shape
@@ -274,7 +275,7 @@ def _usable(image: np.ndarray, used: np.ndarray, place: np.ndarray) -> bool:
     return used[top, left] and used[top, right] and used[low, left] and used[low, right]
 
 
-@compiled
+@quick
 def details(side: Side, window: np.ndarray, found: np.ndarray) -> None:
     """Fills found (N,) with variance over squared gradient of each patch, in squared steps; 0 where all is plain."""
     levels, level, _, points, maps = side

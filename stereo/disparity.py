@@ -6,8 +6,9 @@ and nothing is claimed of it. Knows nothing of networks.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from data_scripts.compiled_loop import compiled
 
 LEFT, RIGHT = -1, 1  # which way the matches of left and of right pixels lie
 
@@ -100,7 +101,7 @@ def border_occlusion(left: np.ndarray) -> np.ndarray:
     return np.asarray(_outside(_one_map("left", left)))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _difference(asked: np.ndarray, other: np.ndarray, way: int) -> np.ndarray:  # pragma: no cover
     """|asked - other at the match|; inf outside the other image, NaN where either is unknown."""
     H, W = asked.shape
@@ -120,7 +121,7 @@ def _difference(asked: np.ndarray, other: np.ndarray, way: int) -> np.ndarray:  
     return difference
 
 
-@numba.njit(cache=True)
+@compiled()
 def _outside(left: np.ndarray) -> np.ndarray:  # pragma: no cover
     H, W = left.shape
     outside = np.zeros((H, W), np.bool_)

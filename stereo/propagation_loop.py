@@ -10,13 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_scripts.compiled_loop import compiled
 from stereo.photometric import COLOUR_LIMIT, COLOUR_WEIGHT, GRADIENT_LIMIT
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
 LEAST_ROWS = 32  # of a block; a window above and below is worked out twice
 
 
@@ -67,7 +66,7 @@ def one_round(
     return torch.from_numpy(best)[:, None]
 
 
-@compiled
+@compiled()
 def _rows(
     moves: np.ndarray,
     setting: tuple[int, np.float32, np.float32],
@@ -104,7 +103,7 @@ def _rows(
             _decide(across, start, middle, moves, (half, gain * np.float32(rows), apart), best)
 
 
-@compiled
+@compiled()
 def _decide(
     across: np.ndarray,
     start: np.ndarray,
@@ -134,7 +133,7 @@ def _decide(
                 best[y, x] = tried[x]
 
 
-@compiled
+@compiled()
 def _moved(disp: np.ndarray, y: int, move: np.ndarray) -> np.ndarray:
     """The row of disp (H, W) that lies move = (down, right) from row y; edges are repeated."""
     H, W = disp.shape
@@ -145,7 +144,7 @@ def _moved(disp: np.ndarray, y: int, move: np.ndarray) -> np.ndarray:
     return found
 
 
-@compiled
+@compiled()
 def _differences(left: np.ndarray, right: np.ndarray, disp: np.ndarray, found: np.ndarray) -> None:
     """`photometric.difference` of a row of left (5, W) and right (5, W + 1), its last column twice."""
     W = len(disp)
