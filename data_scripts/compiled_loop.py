@@ -8,7 +8,7 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Other threads run meanwhile, and a division by zero gives what NumPy gives, without a check.
-SETTINGS = {"nogil": True, "error_model": "numpy"}
+SETTINGS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def compiled(**settings: Any) -> Callable[[Function], Function]:

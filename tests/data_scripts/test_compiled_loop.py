@@ -26,5 +26,5 @@ def test_a_compiled_loop_counts_and_divides_as_numpy():
 
 def test_where_nothing_can_be_kept_it_compiles_all_the_same():
     code = (lambda x: 2 * x).__code__.replace(co_filename="/nowhere/loop.py")
-    double = compiled(FunctionType(code, {}, "double"))
+    double = compiled()(FunctionType(code, {}, "double"))
     assert double(3) == 6
