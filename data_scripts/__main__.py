@@ -1,4 +1,4 @@
-"""`python -m data_scripts COMMAND`: data sets into one HDF5 layout, pairs from depth, and checks.
+"""`python -m data_scripts COMMAND`: data sets into one HDF5 layout, pairs from depth or photographs, and checks.
 
 Nothing is ever fetched: a command says what is missing and where it comes from.
 """

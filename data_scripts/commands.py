@@ -249,6 +249,50 @@ class PairsFromDepth(Conversion):
 
 
 @dataclass(frozen=True)
+class TurnedPairs:
+    """Views of photographs, the second one turned and zoomed, with their homographies; a folder a case."""
+
+    photos: Path
+    """Folder of photographs, searched recursively."""
+    out: Path
+    """Folder to write to: turn_045_zoom_1/pairs.json and so on, each a set for `eval homography`."""
+    count: int = 8
+    """Photographs, taken evenly from those that are large enough; pairs of a case."""
+    height: int = 480
+    """Of the views, in pixels."""
+    width: int = 640
+    """Of the views, in pixels."""
+    turns: tuple[float, ...] = (0, 30, 45, 60, 90, 135, 180)
+    """Turns in degrees, from x towards y, each at zoom 1."""
+    zooms: tuple[float, ...] = (0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8)
+    """Pixels of image 1 per pixel of image 0, each unturned."""
+    both: tuple[tuple[float, float], ...] = ((30, 0.5), (45, 0.5), (120, 0.4))
+    """Cases that are turned and zoomed: turn, zoom, turn, zoom ..."""
+    max_gamma: float = 1.4
+    """Gamma of image 1 is drawn between its inverse and it; 1 for none."""
+    noise: float = 4.0
+    """Of image 1: standard deviation in grey levels of 255."""
+    max_enlargement: float = 2.6
+    """Photographs where a view had to be enlarged more are left out as too small."""
+    seed: int = 0
+    """Of gamma and noise."""
+
+    def run(self) -> int:
+        """Chooses photographs, then writes the cases that are not there yet."""
+        from data_scripts.turned_pairs import Views, all_cases, choose_photos, write_cases
+
+        check_counts(self, "count")
+        knobs = (self.max_gamma, self.noise, self.max_enlargement, self.seed)
+        views = Views(self.height, self.width, *knobs)
+        cases = all_cases(self.turns, self.zooms, self.both)
+        photos = choose_photos(self.photos, cases, views, self.count)
+        resumed = write_cases(self.out, photos, cases, views)
+        kept = f", {resumed} of them from an earlier run" if resumed else ""
+        print(f"{self.out}: {len(cases)} cases of {len(photos)} pairs{kept}")
+        return 0
+
+
+@dataclass(frozen=True)
 class Check:
     """Decode and look at every record of a converted data set; 1 and a list where some are bad."""
 
@@ -272,5 +316,6 @@ Command: TypeAlias = (
     | Annotated[Eth3d, tyro.conf.subcommand("eth3d")]
     | Annotated[ScanNetSample, tyro.conf.subcommand("scannet_sample")]
     | Annotated[PairsFromDepth, tyro.conf.subcommand("pairs_from_depth")]
+    | Annotated[TurnedPairs, tyro.conf.subcommand("turned_pairs")]
     | Annotated[Check, tyro.conf.subcommand("check")]
 )

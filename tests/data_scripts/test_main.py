@@ -14,7 +14,7 @@ from tests.data_scripts.planners.test_hpatches import draw_sequence
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["scannet", "megadepth", "hpatches", "sceneflow", "kitti", "middlebury", "eth3d"]
-COMMANDS += ["scannet_sample", "pairs_from_depth", "check"]
+COMMANDS += ["scannet_sample", "pairs_from_depth", "turned_pairs", "check"]
 
 
 @pytest.fixture
