@@ -161,7 +161,9 @@ def choose_photos(folder: Path, cases: Sequence[Case], views: Views, count: int)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"{folder}: no photographs; wanted {', '.join(sorted(SUFFIXES))} files")
-    fit, small, broken = [], [], []
+    fit: list[Path] = []
+    small: list[Path] = []
+    broken: list[Path] = []
     for path in tqdm(paths, desc="looking at photographs", unit="file"):
         try:
             size = read_rgb(path).shape[:2]
