@@ -45,8 +45,8 @@ class BatchCommand:
         engine: local, or ray: the pairs are matched by a Ray cluster, that of RAY_ADDRESS or one on this
             machine alone, to the same files; wants the extra quadview[ray].
         actors: With ray, processes that match; None: one for each device.
-        match: Which matches to look for and to keep. A second look makes features anew for each of
-            its pairs, so it is off unless asked for.
+        match: Which matches to look for and to keep. A second look and an aligned one make features anew
+            for each of their pairs, so they are off unless asked for.
     """
 
     images: Path

@@ -106,7 +106,7 @@ class MatchPredictor:
             image1: the same.
             masks: bool (H, W) of each image as given, True = use; or None.
             **options: those of `MatchOptions`: max_matches, min_confidence, symmetric, rotations,
-                second_look.
+                second_look, align, polish.
 
         Raises:
             FileNotFoundError: a path without a file.
