@@ -1,5 +1,3 @@
-import os
-
 import cv2
 import numpy as np
 import pytest
@@ -10,8 +8,6 @@ from matching.matches import Matches
 from matching.resize import prepare
 from matching.similarity import SAME
 from tests.matching.test_similarity import of
-
-PORTABLE = os.environ.get("QUADVIEW_BACKEND") == "portable"
 
 
 def texture(height, width, seed=0):
@@ -102,7 +98,7 @@ def predictor():
     return load_predictor("small", long_side=320)
 
 
-@pytest.mark.skipif(PORTABLE, reason="the backend does not matter")
+@pytest.mark.once
 @pytest.mark.parametrize(("zoom", "turn_deg"), [(1.0, 60), (0.4, -120), (2.2, 10)])
 def test_turned_and_zoomed_images_match(predictor, zoom, turn_deg):
     image = texture(300, 320)
@@ -122,7 +118,7 @@ def test_turned_and_zoomed_images_match(predictor, zoom, turn_deg):
     np.testing.assert_array_equal(again.kpts1, swapped.kpts0)
 
 
-@pytest.mark.skipif(PORTABLE, reason="the backend does not matter")
+@pytest.mark.once
 def test_upright_images_are_looked_at_once(predictor):
     image = texture(300, 320)
     pair = image[:, :300], image[:, 12:]
@@ -130,7 +126,7 @@ def test_upright_images_are_looked_at_once(predictor):
     np.testing.assert_array_equal(found.kpts1, plain.kpts1)
 
 
-@pytest.mark.skipif(PORTABLE, reason="the backend does not matter")
+@pytest.mark.once
 def test_an_image_matched_with_itself_stays_symmetric(predictor, monkeypatch):
     image = texture(160, 192)
     half_turn = of(1, 180, (191, 159))
