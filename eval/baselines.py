@@ -14,17 +14,20 @@ class SiftMatcher:
 
     Args:
         ratio: a match is kept if its distance is below so many times that of the second best.
+        precise: without the quarter of a pixel by which OpenCV's default places points off.
     """
 
-    def __init__(self, ratio: float = RATIO) -> None:
+    def __init__(self, ratio: float = RATIO, *, precise: bool = False) -> None:
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {ratio}")
         self.ratio = ratio
+        self.precise = precise
 
     def match(self, image0: np.ndarray, image1: np.ndarray) -> Matches:
         """Matches of two RGB images (H, W, 3) uint8; confidence is 1 - distance / second distance."""
         side0, side1 = (
-            keypoints_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) for image in (image0, image1)
+            keypoints_of(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), precise=self.precise)
+            for image in (image0, image1)
         )
         index0, index1, ratios = mutual_matches(side0, side1, self.ratio)
         return Matches(side0.kpts[index0], side1.kpts[index1], (1 - ratios).astype(np.float32))

@@ -5,6 +5,7 @@ predictions of another one are never scored by mistake.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,14 +38,18 @@ class Method:
 
 
 BASELINE_CODE = ("eval/baselines.py", "matching/sift.py")
-BASELINES: dict[str, Callable[[], PairMatcher]] = {"sift": SiftMatcher, "xfeat": XfeatMatcher}
+BASELINES: dict[str, Callable[[], PairMatcher]] = {
+    "sift": SiftMatcher,
+    "sift-precise": partial(SiftMatcher, precise=True),
+    "xfeat": XfeatMatcher,
+}
 
 
 def find_method(name: str) -> Method:
     """The method of that name.
 
     Args:
-        name: sift, xfeat, the name of shipped weights, the path of a checkpoint, a matches file (.h5) or
+        name: sift, sift-precise, xfeat, the name of shipped weights, the path of a checkpoint, a matches file (.h5) or
             module:function; see eval.adapters for the last two.
 
     Raises:

@@ -28,3 +28,16 @@ def test_an_even_image_has_none_and_matches_nothing():
     assert even.desc.shape == (0, 128)
     for found in mutual_matches(even, keypoints_of(texture(64, 64))):
         assert found.shape == (0,)
+
+
+def test_precise_points_of_a_half_turn_lie_where_they_were():
+    image = texture(160, 200)
+    off = {}
+    for precise in (False, True):
+        side0, side1 = (
+            keypoints_of(each, precise=precise) for each in (image, image[::-1, ::-1].copy())
+        )
+        index0, index1, _ = mutual_matches(side0, side1)
+        off[precise] = np.median(side0.kpts[index0] + side1.kpts[index1] - [199, 159], axis=0)
+    assert np.abs(off[True]).max() < 0.1
+    np.testing.assert_allclose(off[False], 0.5, atol=0.1)  # a quarter of a pixel in either view
