@@ -109,9 +109,11 @@ class Network:
         if options.symmetric and interchangeable(*pair):
             return found  # both steps choose an image to move
         ours = isinstance(self.matcher.fine, PatchRefiner)
-        if ours if options.align is None else options.align:
+        align = ours if options.align is None else options.align
+        polish = ours if options.polish is None else options.polish
+        if align:
             found = self._aligned_look(found, pair, options.symmetric)
-        if ours if options.polish is None else options.polish:
+        if polish:
             found = polished_matches(found, *pair)
         return found
 
