@@ -4,13 +4,9 @@ Knows points only. Wrong matches among the neighbours count little; where few ar
 the map that is typical of the pair stands in.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import numpy as np
-import torch
 
-from data_scripts.compiled_loop import compiled
+from data_scripts.compiled_loop import compiled, in_blocks
 
 RADIUS_PX = 30.0  # in image 0; small enough that a surface seen at a slant is flat within it
 MOST_NEIGHBOURS = 32  # an even selection of more
@@ -81,16 +77,13 @@ def _fitted(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Maps (M, 2, 2) of the matches `some` (M,), and how many neighbours each goes through within a pixel or so."""
     maps, support = np.empty((len(some), 2, 2)), np.empty(len(some))
-    threads = max(1, min(torch.get_num_threads(), len(some) // LEAST_BLOCK))
-    edges = np.linspace(0, len(some), threads + 1).astype(int)
     squares = (grid.squares, grid.order, grid.starts, grid.shape)
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = [
-            pool.submit(_fit, points, squares, (typical, ridge), some, block, maps, support)
-            for block in pairwise(edges.tolist())
-        ]
-        for task in tasks:
-            task.result()
+    prior = (typical, ridge)
+    in_blocks(
+        lambda block: _fit(points, squares, prior, some, block, maps, support),
+        len(some),
+        LEAST_BLOCK,
+    )
     return maps, support
 
 

@@ -4,14 +4,12 @@ A patch round each point of image 0, stretched and turned as the matches near it
 moves only if the patches are more alike after than before. Knows no network.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
-import torch
 
+from data_scripts.compiled_loop import in_blocks
 from matching.local_affine import local_affine
 from matching.patch_alignment import Side, align, details
 
@@ -205,13 +203,7 @@ def _aligned(side0: Side, side1: Side, window: np.ndarray, settings: PolishSetti
         settings.damping,
         settings.least_seen,
     )
-    threads = max(1, min(torch.get_num_threads(), len(found) // LEAST_BLOCK))
-    edges = np.linspace(0, len(found), threads + 1).astype(int)
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = [
-            pool.submit(align, side0, side1, window, numbers, block, found)
-            for block in pairwise(edges.tolist())
-        ]
-        for task in tasks:
-            task.result()
+    in_blocks(
+        lambda block: align(side0, side1, window, numbers, block, found), len(found), LEAST_BLOCK
+    )
     return found

@@ -4,16 +4,14 @@ Row by row, with the sums of the last few rows kept: nothing of the size of the 
 Blocks of rows go through as many threads as torch may use, and do not depend on how they are cut.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_scripts.compiled_loop import compiled
+from data_scripts.compiled_loop import compiled, in_blocks
 from stereo.photometric import COLOUR_LIMIT, COLOUR_WEIGHT, GRADIENT_LIMIT
 
 LEAST_ROWS = 32  # of a block; a window above and below is worked out twice
@@ -52,17 +50,13 @@ def one_round(
     start = disp[:, 0].contiguous().numpy()
     best = np.empty_like(start)
     moves = np.array(((0, 0), *steps))
-    threads = max(1, min(torch.get_num_threads(), H // LEAST_ROWS))
-    edges = np.linspace(0, H, threads + 1).astype(int)
-    work = partial(_rows, moves, (window // 2, np.float32(gain), np.float32(apart)))
-    with ThreadPoolExecutor(threads) as pool:
-        tasks = [
-            pool.submit(work, left_cells[b], right_cells[b], start[b], block, best[b])
-            for b in range(B)
-            for block in pairwise(edges)
-        ]
-        for task in tasks:
-            task.result()
+    setting = window // 2, np.float32(gain), np.float32(apart)
+
+    def work(block: tuple[int, int], b: int) -> None:
+        _rows(moves, setting, left_cells[b], right_cells[b], start[b], block, best[b])
+
+    for b in range(B):
+        in_blocks(partial(work, b=b), H, LEAST_ROWS)
     return torch.from_numpy(best)[:, None]
 
 
