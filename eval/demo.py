@@ -4,7 +4,6 @@ The pair is the motorcycle of Middlebury 2014, which comes inside scikit-image w
 """
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,6 @@ from data_scripts.command_line import run_command
 
 STEREO_WEIGHTS = Path(__file__).parents[1] / "stereo/weights/small.safetensors"
 RIGHT_PX = 2.0  # a match this close to the true one counts as right
-
-# Matched before the clock starts: the first use after an install compiles loops for some seconds.
-FIRST = np.s_[192:320, 192:320]
 
 
 @dataclass(frozen=True)
@@ -93,39 +89,35 @@ def demo(arguments: Arguments) -> str:
 
 def show_matches(pair: Motorcycle, name: str, picture: Path) -> list[str]:
     """Matches, draws and counts; what there is to say."""
+    from data_scripts.stopwatch import Stopwatch
     from eval.methods import load_matcher
     from eval.rectification import check_rectification
     from matching.draw import draw_matches
 
     matcher = load_matcher(name)
-    part = pair.left[FIRST]
-    matcher.match(part, part)
-    start = time.perf_counter()
-    matches = matcher.match(pair.left, pair.right)
-    seconds = time.perf_counter() - start
+    with Stopwatch() as took:
+        matches = matcher.match(pair.left, pair.right)
     draw_matches(pair.left, pair.right, matches, picture)
     check = check_disparity(matches.kpts0, matches.kpts1, pair.disp)
     rows = check_rectification(matches.kpts0, matches.kpts1)
-    return [f"motorcycle, {seconds:.2f} s: {check}", str(rows), str(picture)]
+    return [f"motorcycle, {took}: {check}", str(rows), str(picture)]
 
 
 def show_disparity(pair: Motorcycle, name: str, picture: Path) -> list[str]:
     """Finds and draws the disparity, with its error; what there is to say."""
+    from data_scripts.stopwatch import Stopwatch
     from eval.disparity import score_disparity
     from eval.stereo_methods import load_stereo
     from stereo.draw import draw_disparity
 
     stereo = load_stereo(name)
-    part = pair.left[FIRST]
-    stereo.predict(part, part)
-    start = time.perf_counter()
-    found = stereo.predict(pair.left, pair.right)
-    seconds = time.perf_counter() - start
+    with Stopwatch() as took:
+        found = stereo.predict(pair.left, pair.right)
     draw_disparity(pair.left, found, picture, truth=pair.disp)
     score = score_disparity(found.disparity, pair.disp, np.isfinite(pair.disp))
     errors = f"mean error {score.epe:.2f} px, {100 * score.above(2.0):.1f} % above 2 px"
     return [
-        f"disparity, {seconds:.2f} s: {errors}, on {score.pixels} known pixels, occluded ones too",
+        f"disparity, {took}: {errors}, on {score.pixels} known pixels, occluded ones too",
         str(picture),
     ]
 

@@ -1,6 +1,5 @@
 """A matcher over a benchmark of matching: matches into a file, then scores from the file."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data_scripts.stopwatch import Stopwatch
 from eval.adapters import RecordedFile
 from eval.benchmarks import Benchmark
 from eval.environment import environment
@@ -131,14 +131,14 @@ def _best(found: Prediction, count: int | None) -> Prediction:
 def predict_pair(matcher: PairMatcher, pair: ImagePair, sizing: Sizing) -> Prediction:
     """What `matcher` gives for `pair`. An image that cannot be read raises: the data set is broken."""
     image0, image1 = (read_resized(source, sizing) for source in (pair.image0, pair.image1))
-    start = time.perf_counter()
     try:
-        matches = matcher.match(image0.rgb, image1.rgb)
+        with Stopwatch() as took:
+            matches = matcher.match(image0.rgb, image1.rgb)
     except MATCH_FAILURES as error:
         empty = np.zeros((0, 2), np.float32)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return _prediction(image0, image1, Matches(empty, empty, empty[:, 0]), 0.0, reason)
-    return _prediction(image0, image1, matches, time.perf_counter() - start)
+    return _prediction(image0, image1, matches, took.seconds)
 
 
 def recorded(file: RecordedFile, pair: ImagePair, sizing: Sizing) -> Prediction:

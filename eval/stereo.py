@@ -1,7 +1,6 @@
 """A stereo method over a benchmark: disparities into a file, then scores from the file."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data_scripts.stopwatch import Stopwatch
 from eval.adapters import RecordedFile
 from eval.conventions import ConventionScore, count_by, score_convention
 from eval.disparity import (
@@ -177,22 +177,21 @@ def _predict(
 def predict_pair(stereo: PairStereo | RecordedFile, pair: StereoPair) -> DisparityPrediction:
     """What `stereo` gives for `pair`, which sees the two images and nothing else."""
     left, right = read_source(pair.left), read_source(pair.right)
-    start = time.perf_counter()
     try:
-        found = (
-            stereo.disparity(pair.name)
-            if isinstance(stereo, RecordedFile)
-            else stereo.predict(left, right)
-        )
+        with Stopwatch() as took:
+            found = (
+                stereo.disparity(pair.name)
+                if isinstance(stereo, RecordedFile)
+                else stereo.predict(left, right)
+            )
     except FAILURES as error:
         unknown = np.full(left.shape[:2], np.nan, np.float32)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return DisparityPrediction(unknown, np.zeros(left.shape[:2], np.float16), 0.0, reason)
-    seconds = time.perf_counter() - start
     return DisparityPrediction(
         np.asarray(found.disparity, np.float32),
         np.asarray(found.occlusion, np.float16),
-        math.nan if isinstance(stereo, RecordedFile) else seconds,
+        math.nan if isinstance(stereo, RecordedFile) else took.seconds,
     )
 
 

@@ -6,6 +6,7 @@ look alike to the network, and the matches go back to the images as they were.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -66,19 +67,32 @@ def aligned(image0: PreparedImage, image1: PreparedImage, lie: Similarity) -> Al
     )
 
 
-def how_they_lie(found: Matches, image0: PreparedImage, image1: PreparedImage) -> Similarity | None:
-    """From pixels of `image0.grey` to those of `image1.grey`: what the matches say, or else SIFT."""
-    long_side = max(*image0.grey.shape, *image1.grey.shape)
-    kpts0, kpts1 = to_network_pixels(found.kpts0, image0), to_network_pixels(found.kpts1, image1)
-    agreed = similarity_of(kpts0, kpts1, long_side)
-    if agreed is not None and len(found) >= FEW and agreed.support >= AGREEING * len(found):
-        return agreed
-    side0, side1 = (
-        keypoints_of(np.rint(image.grey * 255).clip(0, 255).astype(np.uint8), image.mask)
-        for image in (image0, image1)
-    )
-    index0, index1, _ = mutual_matches(side0, side1)
-    return similarity_of(side0.kpts[index0], side1.kpts[index1], long_side) or agreed
+class Arrangement:
+    """How two images lie to each other; SIFT is asked at most once, however many looks there are.
+
+    Similarities go from pixels of `image0.grey` to those of `image1.grey`.
+    """
+
+    def __init__(self, image0: PreparedImage, image1: PreparedImage) -> None:
+        self.images = image0, image1
+        self._long_side = max(*image0.grey.shape, *image1.grey.shape)
+
+    def by(self, found: Matches) -> Similarity | None:
+        """What the matches say where they are many and agree, or else SIFT."""
+        kpts0, kpts1 = map(to_network_pixels, (found.kpts0, found.kpts1), self.images)
+        agreed = similarity_of(kpts0, kpts1, self._long_side)
+        if agreed is not None and len(found) >= FEW and agreed.support >= AGREEING * len(found):
+            return agreed
+        return self._by_sift or agreed
+
+    @cached_property
+    def _by_sift(self) -> Similarity | None:
+        side0, side1 = (
+            keypoints_of(np.rint(image.grey * 255).clip(0, 255).astype(np.uint8), image.mask)
+            for image in self.images
+        )
+        index0, index1, _ = mutual_matches(side0, side1)
+        return similarity_of(side0.kpts[index0], side1.kpts[index1], self._long_side)
 
 
 def _as_given_here(image: PreparedImage) -> PreparedImage:

@@ -1,7 +1,6 @@
 """The command that matches two image files. Torch is imported only after the words are understood."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -73,20 +72,20 @@ def run(command: MatchCommand) -> str:
         ValueError: anything that the user can mend, as TypeError and OSError; told in one line.
     """
     from data_scripts.image_files import read_image
+    from data_scripts.stopwatch import Stopwatch
 
     _check_outputs(command)
     point = None if command.show_attention is None else parse_point(command.show_attention)
     images = read_image(command.image0), read_image(command.image1)
     predictor = _load(command)
-    start = time.perf_counter()
-    sides = predictor.extract(images[0]), predictor.extract(images[1])
-    matches = predictor.match(*sides, **asdict(command.match))
-    seconds = time.perf_counter() - start
+    with Stopwatch() as took:
+        sides = predictor.extract(images[0]), predictor.extract(images[1])
+        matches = predictor.match(*sides, **asdict(command.match))
     if point is not None:
         _draw_attention(command, images, predictor, sides, point)
     _write(command, images, matches)
     mean = f", mean confidence {matches.confidence.mean():.3f}" if len(matches) else ""
-    return f"{len(matches)} matches{mean}, {seconds:.2f} s"
+    return f"{len(matches)} matches{mean}, {took}"
 
 
 def _check_outputs(command: MatchCommand) -> None:

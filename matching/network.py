@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from matching.aligned_look import LOOKS, MAX_TURN_DEG, MAX_ZOOM, aligned, how_they_lie
+from matching.aligned_look import LOOKS, MAX_TURN_DEG, MAX_ZOOM, Arrangement, aligned
 from matching.matches import Matches, best_of
 from matching.model import Features, MatchBatch, Matcher
 from matching.options import MatchOptions
@@ -86,9 +86,11 @@ class Network:
         """The matches of each pair at its best turn; the first of equally good ones."""
         images = [(side0.image, side1.image) for side0, side1 in pairs]
         features0 = self._features([side0 for side0, _ in pairs], 0)
+        upright1: Features | None = None  # of the second images, where no turn asks for others
         tried: list[list[Matches]] = []  # [turn][pair]
         for turn in options.turns:
             features1 = self._features([side1 for _, side1 in pairs], turn)
+            upright1 = features1 if turn == 0 else upright1
             found = self._match_features(features0, features1, images, turn, options.symmetric)
             for n, pair in enumerate(images):
                 if len(found[n]) < options.second_look and can_shrink(*pair):
@@ -99,37 +101,53 @@ class Network:
             for each in zip(*tried, strict=True)
         ]
         for n, pair in enumerate(images):
-            best[n] = self._improved(best[n], pair, options)
+            kept = part(features0, n), None if upright1 is None else part(upright1, n)
+            best[n] = self._improved(best[n], pair, kept, options)
         return [best_of(found, options) for found in best]
 
     def _improved(
-        self, found: Matches, pair: tuple[PreparedImage, PreparedImage], options: MatchOptions
+        self,
+        found: Matches,
+        pair: tuple[PreparedImage, PreparedImage],
+        kept: tuple[Features, Features | None],
+        options: MatchOptions,
     ) -> Matches:
-        """Matches of another look where that pays, and of more exact places, as far as they are asked for."""
+        """Matches of another look where that pays, and of more exact places, as far as they are asked for.
+
+        `kept` are features of the upright images.
+        """
         if options.symmetric and interchangeable(*pair):
             return found  # both steps choose an image to move
         ours = isinstance(self.matcher.fine, PatchRefiner)
         align = ours if options.align is None else options.align
         polish = ours if options.polish is None else options.polish
         if align:
-            found = self._aligned_look(found, pair, options.symmetric)
+            found = self._aligned_look(found, pair, kept, options.symmetric)
         if polish:
             found = polished_matches(found, *pair)
         return found
 
     def _aligned_look(
-        self, found: Matches, pair: tuple[PreparedImage, PreparedImage], symmetric: bool
+        self,
+        found: Matches,
+        pair: tuple[PreparedImage, PreparedImage],
+        kept: tuple[Features, Features | None],
+        symmetric: bool,
     ) -> Matches:
         """`found`, or surer matches of the pair with one image laid onto the other."""
-        assumed = SAME
+        arrangement, assumed = Arrangement(*pair), SAME
         for _ in range(LOOKS):
-            lie = how_they_lie(found, *pair)
+            lie = arrangement.by(found)
             if lie is None or lie.is_near(assumed, MAX_TURN_DEG, MAX_ZOOM):
                 break
             view = aligned(*pair, lie)
             images = view.image0, view.image1
-            features = self.features([view.image0], 0), self.features([view.image1], 0)
-            again = view.as_given(self._match_features(*features, [images], 0, symmetric)[0])
+            features0, features1 = (
+                self.features([image], 0) if laid or same is None else same
+                for image, laid, same in zip(images, view.back, kept, strict=True)
+            )
+            seen = self._match_features(features0, features1, [images], 0, symmetric)[0]
+            again = view.as_given(seen)
             if _certainty(again) <= _certainty(found):
                 break
             found, assumed = again, lie
@@ -176,6 +194,13 @@ def joined(parts: Sequence[Features]) -> Features:
         torch.cat([part.fine for part in parts]),
         torch.cat(masks) if masks else None,
     )
+
+
+def part(features: Features, number: int) -> Features:
+    """Features of one image of a batch, as those of a batch of one."""
+    one = slice(number, number + 1)
+    mask = features.mask
+    return Features(features.coarse[one], features.fine[one], None if mask is None else mask[one])
 
 
 def in_pixels(

@@ -1,6 +1,5 @@
 """The command that takes two image files. Torch is imported only after the words are understood."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from stereo.options import StereoOptions
 if TYPE_CHECKING:
     import numpy as np
 
+    from data_scripts.stopwatch import Stopwatch
     from stereo.disparity import Disparity
     from stereo.predictor import StereoPredictor
 
@@ -68,16 +68,16 @@ def run(command: StereoCommand) -> str:
         ValueError: anything that the user can mend, as TypeError and OSError; told in one line.
     """
     from data_scripts.image_files import read_image
+    from data_scripts.stopwatch import Stopwatch
 
     _check_outputs(command)
     left, right = read_image(command.left), read_image(command.right)
     truth = _truth(command, left)
     predictor = _load(command)
-    start = time.perf_counter()
-    found = predictor.predict(left, right)
-    seconds = time.perf_counter() - start
+    with Stopwatch() as took:
+        found = predictor.predict(left, right)
     _write(command, left, found, truth)
-    return "\n".join([_summary(found, seconds), *_error_line(found, truth)])
+    return "\n".join([_summary(found, took), *_error_line(found, truth)])
 
 
 def _check_outputs(command: StereoCommand) -> None:
@@ -142,14 +142,14 @@ def _write(
         write_ply(command.ply, back_project(left, found, calibration))
 
 
-def _summary(found: "Disparity", seconds: float) -> str:
+def _summary(found: "Disparity", took: "Stopwatch") -> str:
     import numpy as np
 
     low, middle, high = np.percentile(found.disparity, [1, 50, 99])
     hidden = 100 * (found.occlusion > 0.5).mean()
     return (
         f"disparity {low:.1f} to {high:.1f} px (1 to 99 %), median {middle:.1f}, "
-        f"{hidden:.1f} % occluded, {seconds:.2f} s"
+        f"{hidden:.1f} % occluded, {took}"
     )
 
 

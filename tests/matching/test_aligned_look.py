@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from matching import load_predictor
-from matching.aligned_look import aligned, how_they_lie
+from matching.aligned_look import Arrangement, aligned
 from matching.matches import Matches
 from matching.resize import prepare
 from matching.similarity import SAME
@@ -81,16 +81,17 @@ def test_many_matches_that_agree_are_believed_and_few_are_not():
     sides = prepared(image), prepared(image)
     points = np.random.default_rng(0).uniform(0, 160, (300, 2))
     lie = of(0.5, 90, (100, 0))
-    assert how_they_lie(matches(points, lie(points)), *sides).is_near(lie, 1, 1.02)
-    few = how_they_lie(matches(points[:50], lie(points[:50])), *sides)
+    arrangement = Arrangement(*sides)
+    assert arrangement.by(matches(points, lie(points))).is_near(lie, 1, 1.02)
+    few = arrangement.by(matches(points[:50], lie(points[:50])))
     assert few.is_near(SAME, 1, 1.02)  # what SIFT sees in two equal images
     scattered = matches(points, np.random.default_rng(1).uniform(0, 160, (300, 2)))
-    assert how_they_lie(scattered, *sides).is_near(SAME, 1, 1.02)
+    assert arrangement.by(scattered).is_near(SAME, 1, 1.02)
 
 
 def test_without_matches_and_key_points_nothing_is_known():
     even = prepared(np.full((64, 64), 128, np.uint8))
-    assert how_they_lie(matches([], []), even, even) is None
+    assert Arrangement(even, even).by(matches([], [])) is None
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,27 @@ def test_upright_images_are_looked_at_once(predictor):
 def test_an_image_matched_with_itself_stays_symmetric(predictor, monkeypatch):
     image = texture(160, 192)
     half_turn = of(1, 180, (191, 159))
-    monkeypatch.setattr("matching.network.how_they_lie", lambda *_: half_turn)
+    monkeypatch.setattr("matching.aligned_look.Arrangement.by", lambda *_: half_turn)
     found = predictor.match(image, image, symmetric=True)
     there = {(*a, *b) for a, b in zip(found.kpts0, found.kpts1, strict=True)}
     assert there == {(*row[2:], *row[:2]) for row in there}
     assert len(there) > 100
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("zoom", [0.5, 1.0])
+def test_features_of_the_image_that_stays_are_not_made_again(predictor, monkeypatch, zoom):
+    image = texture(240, 240)
+    turned = moved(image, of(zoom, 90, (239 * zoom, 0)), round(240 * zoom), round(240 * zoom))
+    sides = predictor.extract(image), predictor.extract(turned)
+    made = []
+    features = type(predictor.network).features
+
+    def counting(network, images, turn_deg):
+        made.extend(images)
+        return features(network, images, turn_deg)
+
+    monkeypatch.setattr(type(predictor.network), "features", counting)
+    found = predictor.match(*sides, second_look=0)
+    assert len(found) > 200
+    assert len(made) == 1  # the one that was laid
