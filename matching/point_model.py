@@ -172,7 +172,7 @@ def load_points(
 ) -> tuple[PointMatcher, PointConfig, dict[str, Any]]:
     """The point matcher whose decoder is saved at `path`, on `matcher`, in eval mode.
 
-    Logs a warning where the decoder was trained on other weights of the matcher.
+    Logs a warning where the decoder was trained on the features of another matcher.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -188,9 +188,11 @@ def load_points(
 
 
 def fingerprint(matcher: Matcher) -> str:
-    """Says whether two matchers have the same weights."""
+    """Says whether two matchers make the same features: all weights but those of the fine stage."""
     digest = hashlib.sha256()
     for name, value in sorted(matcher.state_dict().items()):
+        if name.startswith("fine."):
+            continue
         digest.update(name.encode())
         digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

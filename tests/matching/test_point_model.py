@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from matching.checkpoint import load_checkpoint
 from matching.config import PRESETS
 from matching.model import build_matcher
 from matching.point_config import PointConfig
@@ -14,6 +15,7 @@ from matching.point_model import (
     load_points,
     save_points,
 )
+from matching.predictor import weights_path
 from tests.matching.test_model import TINY
 from tests.matching.tiny_points import TINY_POINTS, perfect_point_matcher, tiny_point_matcher
 
@@ -160,6 +162,23 @@ def test_a_decoder_of_another_matcher_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         load_points(tmp_path / "points.safetensors", build_matcher(TINY))
     assert "trained on the features of other weights" in caplog.text
+
+
+def test_the_features_are_those_of_a_matcher_whatever_its_fine_stage(tmp_path, caplog):
+    points = tiny_point_matcher()
+    save_points(tmp_path / "points.safetensors", points, TINY_POINTS, {})
+    for weight in points.matcher.fine.parameters():
+        torch.nn.init.normal_(weight)
+    with caplog.at_level(logging.WARNING):
+        load_points(tmp_path / "points.safetensors", points.matcher)
+    assert not caplog.text
+
+
+def test_the_shipped_decoder_knows_the_features_of_the_shipped_matcher(caplog):
+    matcher, *_ = load_checkpoint(weights_path("small"))
+    with caplog.at_level(logging.WARNING):
+        load_points(weights_path("small_points"), matcher)
+    assert not caplog.text
 
 
 def test_matchers_that_do_not_fit_are_refused():
