@@ -1,7 +1,7 @@
 """Files that are either whole or not there: written under another name, then renamed."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,3 +43,21 @@ def writable(path: str | Path, suffixes: Sequence[str]) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{path}: the folder {path.parent} is read-only; choose another one")
     return path
+
+
+def keep_apart(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Checks before the work that no file is to be written over one that is read, or twice.
+
+    None stands for a file that is not asked for.
+
+    Raises:
+        ValueError: two names lead to the same file; the message tells which.
+    """
+    taken = {path.resolve(): f"{path} is read" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        place = path.resolve()
+        if place in taken:
+            raise ValueError(f"{path}: wanted another file, but {taken[place]}; rename the output")
+        taken[place] = f"{path} is written already"

@@ -76,12 +76,13 @@ def run(command: AlignCommand) -> str:
     Raises:
         ValueError: no homography fits, or anything else that the user can mend; as OSError.
     """
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from matching.warp import WRITTEN_SUFFIXES, checkerboard, warp_onto, write_rgb
 
     for path in (command.output, command.viz):
         if path is not None:
             writable(path, WRITTEN_SUFFIXES)
+    keep_apart((command.output, command.viz), (command.image0, command.image1))
     pair = fit(command)
     moved, inside = warp_onto(pair.image0, pair.H_0to1, *pair.image1.shape[:2])
     write_rgb(command.output, moved)

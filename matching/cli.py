@@ -90,7 +90,7 @@ def run(command: MatchCommand) -> str:
 
 def _check_outputs(command: MatchCommand) -> None:
     """Raises before the work if its results could not be written."""
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from data_scripts.figure_file import PICTURE_SUFFIXES
     from matching.field_files import SUFFIXES
 
@@ -98,6 +98,9 @@ def _check_outputs(command: MatchCommand) -> None:
         writable(command.output, SUFFIXES)
     if command.viz is not None or command.show_attention is not None:
         writable(command.viz or command.attention_path, PICTURE_SUFFIXES)
+    attention = None if command.show_attention is None else command.attention_path
+    outputs = (command.output, command.viz, attention)
+    keep_apart(outputs, (command.image0, command.image1))
 
 
 def _load(command: MatchCommand) -> "MatchPredictor":

@@ -47,11 +47,12 @@ def run(command: ConvertCommand) -> str:
     Raises:
         ValueError: no official checkpoint, not of that preset, or nowhere to write; as OSError.
     """
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from matching.checkpoint import save_checkpoint
     from matching.official import load_official
 
     output = writable(command.output, (".safetensors",))
+    keep_apart((output,), (command.official,))
     preset = preset_of(command.official) if command.preset == "auto" else command.preset
     matcher, config = load_official(command.official, preset)
     card = {"source": command.official.name, "preset": preset, "converted_by": "quadview"}

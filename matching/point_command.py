@@ -75,7 +75,7 @@ def run(command: PointCommand) -> str:
 
 def _check(command: PointCommand) -> None:
     """Raises before the work for what could not be done or written."""
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from data_scripts.figure_file import PICTURE_SUFFIXES
     from matching.field_files import SUFFIXES
     from matching.point_files import TRACK_SUFFIXES
@@ -96,6 +96,7 @@ def _check(command: PointCommand) -> None:
         writable(command.output, suffixes)
     if command.viz is not None:
         writable(command.viz, PICTURE_SUFFIXES)
+    keep_apart((command.output, command.viz), (*command.images, command.points, command.video))
 
 
 def _run_pair(command: PointCommand) -> str:

@@ -87,9 +87,11 @@ def as_points(points: Any, name: str = "points") -> np.ndarray:
     """
     try:
         array = np.asarray(points.detach().cpu() if isinstance(points, torch.Tensor) else points)
-        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be numbers (N, 2), x and y in pixels, got {error}") from error
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be numbers (N, 2), x and y in pixels, got {array.dtype}")
+    array = array.astype(np.float64)
     if array.size == 0 and array.ndim in (1, 2):
         return np.zeros((0, 2))
     if array.ndim != 2 or array.shape[1] != 2:

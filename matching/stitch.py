@@ -28,10 +28,11 @@ def run(command: StitchCommand) -> str:
     Raises:
         ValueError: no homography fits, or anything else that the user can mend; as OSError.
     """
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from matching.warp import WRITTEN_SUFFIXES, stitch, write_rgb
 
     writable(command.output, WRITTEN_SUFFIXES)
+    keep_apart((command.output,), (command.image0, command.image1))
     pair = fit(command)
     panorama = stitch(pair.image0, pair.image1, pair.H_0to1)
     write_rgb(command.output, panorama.image)

@@ -82,7 +82,7 @@ def run(command: StereoCommand) -> str:
 
 def _check_outputs(command: StereoCommand) -> None:
     """Raises before the work if its results could not be written."""
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from data_scripts.disparity_files import WRITERS
     from data_scripts.figure_file import PICTURE_SUFFIXES
 
@@ -95,6 +95,8 @@ def _check_outputs(command: StereoCommand) -> None:
         for name, value in (("focal-px", command.focal_px), ("baseline-m", command.baseline_m)):
             if value is None or not 0 < value < float("inf"):
                 raise ValueError(f"--ply wants a positive --{name}, got {value}")
+    outputs = (command.output, command.viz, command.ply)
+    keep_apart(outputs, (command.left, command.right, command.gt))
 
 
 def _truth(command: StereoCommand, left: "np.ndarray") -> "np.ndarray | None":

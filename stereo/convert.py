@@ -33,12 +33,13 @@ def run(command: ConvertCommand) -> str:
     Raises:
         ValueError: no official checkpoint, or nowhere to write; as OSError.
     """
-    from data_scripts.atomic import writable
+    from data_scripts.atomic import keep_apart, writable
     from stereo.checkpoint import save_checkpoint
     from stereo.config import PRESETS
     from stereo.official import load_official
 
     output = writable(command.output, (".safetensors",))
+    keep_apart((output,), (command.official,))
     network = load_official(command.official)
     preset = "sttr_light" if network.light else "sttr"
     card = {"source": command.official.name, "preset": preset, "converted_by": "quadview"}

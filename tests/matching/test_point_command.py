@@ -78,6 +78,8 @@ def test_a_video_gives_tracks(files, capsys):
         (["a.png", "b.png", "--grid", "0"], "--grid must be 1 px or more"),
         (["a.png", "b.png", "--at", "1;2"], "--at must be points as X,Y"),
         (["a.png", "b.png", "--points", "no.csv"], "no.csv: no such file of points"),
+        (["a.png", "b.png", "--points", "p.csv", "-o", "p.csv"], "p.csv: wanted another file, but"),
+        (["a.png", "b.png", "--at", "1,2", "--viz", "a.png"], "a.png: wanted another file, but"),
         (["a.png", "b.png", "--points", "a.png"], "a.png: wanted a list of points"),
         (["a.png", "b.png", "--video", "frames", "--grid", "9"], "wanted two images or --video"),
         (["--video", "nowhere", "--grid", "9"], "nowhere: there is no such video"),

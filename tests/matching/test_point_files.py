@@ -6,7 +6,7 @@ import pytest
 
 from matching.export import PairInfo
 from matching.point_files import read_points, write_points, write_tracks
-from matching.point_prediction import PointMatches
+from matching.point_prediction import PointMatches, as_points
 from matching.point_tracks import Tracks
 
 POINTS = np.array([[1.5, 2], [300, 4.25]])
@@ -61,6 +61,12 @@ def test_what_are_no_points_is_told_in_one_line(name, content, said, tmp_path):
     with pytest.raises(ValueError, match=said) as told:
         read_points(tmp_path / name)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", [bool, complex, object, str])
+def test_what_are_no_real_numbers_are_no_points(kind):
+    with pytest.raises(TypeError, match="points must be numbers"):
+        as_points(np.ones((3, 2)).astype(kind))
 
 
 def test_a_pickle_is_never_read(tmp_path):

@@ -101,3 +101,12 @@ def test_a_pair_without_a_homography_is_one_line_and_code_2(files, capsys, name)
     assert err.count("\n") == 1
     assert command.main([name, *files, "-o", "none.docx"]) == 2
     assert "wanted a file name that ends in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["align", "-o", "right.png"], ["align", "--viz", "aligned.png"], ["stitch", "-o", "left.png"]],
+)
+def test_no_picture_is_written_over_another(files, capsys, words):
+    assert command.main([*words, *files]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {words[2]}: wanted another file, but")

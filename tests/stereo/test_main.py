@@ -72,6 +72,12 @@ def test_options_reach_the_predictor(files, capsys):
         (["left.png", "right.png", "-o", "a.txt"], "a.txt: wanted a file name that ends in"),
         (["left.png", "right.png", "-o", "no/a.pfm"], "no/a.pfm: there is no folder no"),
         (["left.png", "right.png", "--viz", "a.docx"], "a.docx: wanted a file name that ends in"),
+        (["left.png", "right.png", "-o", "right.png"], "right.png: wanted another file, but right"),
+        (
+            ["left.png", "right.png", "-o", "a.png", "--viz", "a.png"],
+            "a.png: wanted another file, but a.png is written already",
+        ),
+        (["left.png", "right.png", "--gt", "t.npy", "-o", "t.npy"], "t.npy: wanted another file"),
         (
             ["left.png", "right.png", "--ply", "a.ply"],
             "--ply wants a positive --focal-px, got None",
