@@ -6,7 +6,7 @@ Nothing is ever fetched: a command says what is missing and where it comes from.
 import sys
 from collections.abc import Sequence
 
-from data_scripts.command_line import STOPPED, run_command
+from data_scripts.command_line import run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,11 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog = "python -m data_scripts"
         return tyro.cli(Command, args=words, prog=prog, description=__doc__).run()
 
-    try:
-        return run_command("error", work)
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return STOPPED
+    return run_command("error", work, kept="run the same command again to go on")
 
 
 if __name__ == "__main__":

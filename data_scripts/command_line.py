@@ -10,21 +10,32 @@ FAILED = 2  # exit code for anything that the user can mend
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 NO_READER = 141  # exit code where nobody reads the output any more (`| head`), as shells have it
 MENDABLE = (ValueError, TypeError, OSError, RuntimeError)
+# What to do where the system refuses a path; the system says no more than what it met.
+REMEDIES = {
+    FileExistsError: "a folder is wanted there; choose another name",
+    FileNotFoundError: "check the path",
+    IsADirectoryError: "a file is wanted there; name one",
+    NotADirectoryError: "a folder is wanted there; choose another path",
+    PermissionError: "choose another path, or change its rights",
+}
 
 
 def run_command(
     prog: str,
     work: Callable[[], int | None],
     mendable: tuple[type[Exception], ...] = MENDABLE,
+    kept: str = "all files are whole; give the command again",
 ) -> int:
     """Calls `work`; its exit code, 0 where it gives none, FAILED where the user can mend what it raised.
 
-    Where the reader of the output is gone, the command ends quietly with NO_READER.
+    Where the reader of the output is gone, the command ends quietly with NO_READER. After Ctrl-C it ends
+    with STOPPED and one line.
 
     Args:
         prog: what the line on the failure begins with.
         work: does all that the command is for, and prints it.
         mendable: failures that are told in one line; any other one passes through.
+        kept: what the line after Ctrl-C says, where the KeyboardInterrupt says nothing.
     """
     try:
         return _flushed(work)
@@ -32,6 +43,9 @@ def run_command(
         return NO_READER if _reader_is_gone() else _failed(prog, error)
     except mendable as error:
         return _failed(prog, error)
+    except KeyboardInterrupt as stop:
+        print("stopped:", str(stop) or kept, file=sys.stderr)
+        return STOPPED
 
 
 def _flushed(work: Callable[[], int | None]) -> int:
@@ -45,8 +59,16 @@ def _flushed(work: Callable[[], int | None]) -> int:
 
 
 def _failed(prog: str, error: Exception) -> int:
-    print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{prog}: {' '.join(_told(error).split())}", file=sys.stderr)
     return FAILED
+
+
+def _told(error: Exception) -> str:
+    """The text of an error; of one that the system raised for a path, the path first and what to do."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    remedy = next((text for kind, text in REMEDIES.items() if isinstance(error, kind)), "")
+    return f"{os.fsdecode(error.filename)}: {error.strerror}{'; ' if remedy else ''}{remedy}"
 
 
 def _reader_is_gone() -> bool:
@@ -74,11 +96,7 @@ def run_subcommand(module: str, words: Sequence[str]) -> int:
     def work() -> None:
         print(command.run(command.parse(words)))
 
-    try:
-        return run_command("error", work, (ValueError, TypeError, OSError))
-    except KeyboardInterrupt as stop:
-        print("stopped:", str(stop) or "nothing was written", file=sys.stderr)
-        return STOPPED
+    return run_command("error", work, (ValueError, TypeError, OSError), "nothing was written")
 
 
 def check_counts(options: object, *names: str) -> None:

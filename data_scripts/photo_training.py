@@ -36,6 +36,21 @@ class PhotoSettings(LoopSettings):
     textures: Path | None = None
 
 
+def check_sizes(sizes: Sequence[tuple[int, int]], batch: int) -> None:
+    """Raises ValueError where `sizes` (H, W) of pairs, or the number of pairs in a batch, are below 1."""
+    if not sizes or min(min(size) for size in sizes) < 1:
+        raise ValueError(f"sizes must be H W in pixels, one pair of them or more, got {sizes}")
+    if batch < 1:
+        raise ValueError(f"batch must be 1 pair or more, got {batch}")
+
+
+def check_shares(**shares: float) -> None:
+    """Raises ValueError, by the name of the argument, where a share is not one."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {share}")
+
+
 def train_on_photos(
     settings: PhotoSettings,
     network: Network,

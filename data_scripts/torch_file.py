@@ -22,7 +22,8 @@ def read_torch_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # broken bytes make the unpickler raise exceptions of every kind
-        line = (str(error).splitlines() or [type(error).__name__])[0]
+        # Only the first sentence: torch goes on to advise loading without this guard.
+        line = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise ValueError(
             f"{path} must be a torch file of tensors, got one that does not read ({line}); if it "
             "is whole and you trust it, save its 'state_dict' alone"

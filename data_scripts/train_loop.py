@@ -24,6 +24,16 @@ from data_scripts.train_state import TrainState, average_gradients, load_state, 
 logger = logging.getLogger(__name__)
 
 VALIDATION_SEED = 977  # batches of this seed are never trained on
+NOT_NEGATIVE = (
+    "minutes",
+    "learning_rate",
+    "weight_decay",
+    "warmup",
+    "cooldown",
+    "workers",
+    "threads",
+    "save_minutes",
+)  # of LoopSettings
 
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -42,6 +52,9 @@ class LoopSettings:
         save_minutes: how often the state is written.
         validate_every: steps between validations.
         hold_out: every so many-th photo is kept for validation.
+
+    Raises:
+        ValueError: a number with which no training can go on.
     """
 
     out: Path = Path("out/train")
@@ -61,6 +74,21 @@ class LoopSettings:
     validate_every: int = 250
     validation_batches: int = 4
     hold_out: int = 12
+
+    def __post_init__(self) -> None:
+        command_line.check_counts(self, "steps", "validate_every", "validation_batches")
+        if self.hold_out < 2:
+            raise ValueError(
+                f"--hold-out must be 2 or more, or no photo is left to train on, got {self.hold_out}"
+            )
+        for name in NOT_NEGATIVE:
+            value = getattr(self, name)
+            if not value >= 0:
+                raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {value}")
+        if not self.clip > 0:
+            raise ValueError(f"--clip must be positive, got {self.clip}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"--average must be in [0, 1), got {self.average}")
 
 
 Settings = TypeVar("Settings", bound=LoopSettings)
@@ -83,7 +111,7 @@ def run_command(
     """Calls `train` with what `parse` gives, as a command does.
 
     Returns:
-        0, or 2 after one line for an input that is not as it must be.
+        0, 2 after one line for an input that is not as it must be, or 130 after Ctrl-C.
     """
 
     def work() -> None:
@@ -94,7 +122,8 @@ def run_command(
         cv2.setNumThreads(0)  # a loader process forked after OpenCV started threads would hang
         train(settings)
 
-    return command_line.run_command(prog, work, (ValueError, OSError))
+    kept = "the same command goes on from last.pt, as it was last written"
+    return command_line.run_command(prog, work, (ValueError, OSError), kept)
 
 
 def resumed(settings: LoopSettings, network: Network) -> TrainState[Network]:
@@ -176,8 +205,8 @@ def _step(
 
 def learning_rate(settings: LoopSettings, step: int) -> float:
     """Rate of a step: linear rise, constant, linear fall to a hundredth over the last steps."""
-    rise = min(1.0, (step + 1) / settings.warmup)
-    fall = min(1.0, max(0.01, (settings.steps - step) / settings.cooldown))
+    rise = min(1.0, (step + 1) / max(1, settings.warmup))
+    fall = min(1.0, max(0.01, (settings.steps - step) / max(1, settings.cooldown)))
     return settings.learning_rate * rise * fall
 
 

@@ -16,7 +16,7 @@ from data_scripts.crop import random_crop
 from data_scripts.frame_border import framed
 from data_scripts.images import GREY
 from data_scripts.layered import LayeredSettings, layered_pair, unrelated_pair
-from data_scripts.photo_training import Photos
+from data_scripts.photo_training import Photos, check_shares, check_sizes
 from data_scripts.photometric import PhotometricSettings, photometric
 from data_scripts.scene import SceneSettings, scene_pair
 from data_scripts.train_loop import VALIDATION_SEED
@@ -43,7 +43,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What the synthetic pairs look like."""
+    """What the synthetic pairs look like.
+
+    Raises:
+        ValueError: a size, number or share of which no pairs can be made.
+    """
 
     sizes: tuple[tuple[int, int], ...] = ((192, 192), (160, 224), (224, 160))  # H, W; one a batch
     batch: int = 8  # pairs in a batch of the first size; another size gets about as many pixels
@@ -52,6 +56,12 @@ class PairSettings:
     easy: float = 0.3  # difficulty of the first batch; the last of the ramp has 1
     ramp: int = 4000  # batches over which pairs become difficult
     real: RealPairSettings = field(default_factory=RealPairSettings)
+
+    def __post_init__(self) -> None:
+        check_sizes(self.sizes, self.batch)
+        check_shares(scenes=self.scenes, negatives=self.negatives, easy=self.easy)
+        if self.ramp < 0:
+            raise ValueError(f"ramp must be 0 batches or more, got {self.ramp}")
 
 
 class PairBatches(Dataset[Batch]):

@@ -90,7 +90,10 @@ def parse(argv: Sequence[str]) -> "HlocCommand | ColmapCommand | NetworkCommand"
                 "--help\n"
             )
             sys.exit(0)
-        raise ValueError(f"wanted {PROG} {'|'.join(TARGETS)}, got {argv[0] if argv else 'nothing'}")
+        raise ValueError(
+            f"wanted {PROG} {'|'.join(TARGETS)}, or one of {', '.join(NETWORK_FLAGS)}, got "
+            f"{argv[0] if argv else 'nothing'}"
+        )
     target = argv[0]
     return tyro.cli(TARGETS[target], args=argv[1:], prog=f"{PROG} {target}")
 

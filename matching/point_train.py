@@ -13,6 +13,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from attention_ops.precision import chosen_device
 from data_scripts.photo_training import Photos, PhotoSettings, train_on_photos
 from data_scripts.train_loop import Task, run_command
 from matching.checkpoint import load_checkpoint
@@ -60,9 +61,10 @@ def train(settings: PointTrainSettings) -> PointDecoder:
     """Runs the training and returns the decoder with averaged weights."""
     if settings.points < 1:
         raise ValueError(f"points must be 1 or more, got {settings.points}")
+    device = chosen_device(settings.device)
     torch.manual_seed(settings.seed)
     matcher, _, _ = load_checkpoint(weights_path(settings.weights))
-    matcher = matcher.requires_grad_(requires_grad=False).to(settings.device)
+    matcher = matcher.requires_grad_(requires_grad=False).to(device)
     # torch's stubs do not know the memory_format argument
     matcher = matcher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     points = build_point_matcher(matcher, settings.decoder)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data_scripts import homography_list, megadepth, scannet
 from data_scripts.dataset_views import converted_pairs, labelled_view
+from data_scripts.photo_training import check_shares
 from data_scripts.two_view import TwoView
 
 
@@ -26,6 +27,11 @@ class RealPairSettings:
     megadepth: Path | None = None  # folder that the paths in the scene files start from
     megadepth_scenes: tuple[Path, ...] = ()  # scene files (npz)
     converted: tuple[Path, ...] = ()  # .h5 sets of python -m data_scripts, upright and with labels
+
+    def __post_init__(self) -> None:
+        check_shares(share=self.share)
+        if self.long_side < 1:
+            raise ValueError(f"long_side must be 1 px or more, got {self.long_side}")
 
 
 def real_pairs(settings: RealPairSettings) -> list[Callable[[], TwoView]]:

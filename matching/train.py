@@ -14,7 +14,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from attention_ops.precision import fast_dtype
+from attention_ops.precision import chosen_device, fast_dtype
 from data_scripts.photo_training import Photos, PhotoSettings, train_on_photos
 from data_scripts.train_loop import Task, run_command
 from matching.checkpoint import load_checkpoint, save_checkpoint
@@ -99,5 +99,5 @@ def _task(settings: TrainSettings, config: MatcherConfig) -> Task[Matcher, Batch
     def save(path: Path, matcher: Matcher, card: Mapping[str, Any]) -> None:
         save_checkpoint(path, matcher, config, card)
 
-    mixed = fast_dtype(torch.device(settings.device)) is torch.bfloat16
+    mixed = fast_dtype(chosen_device(settings.device)) is torch.bfloat16
     return Task(loss, Batch.to, save, "matcher.safetensors", mixed)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_scripts.photo_training import check_shares, check_sizes
 from data_scripts.rectified import RectifiedPair, flipped_and_swapped
 from data_scripts.rectified_crop import random_window, shrunk_pair
 from data_scripts.stereo_layered import stereo_layered_pair
@@ -37,12 +38,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What the synthetic pairs look like."""
+    """What the synthetic pairs look like.
+
+    Raises:
+        ValueError: a size, number or share of which no pairs can be made.
+    """
 
     sizes: tuple[tuple[int, int], ...] = ((192, 320), (128, 480))  # H, W; one a batch
     batch: int = 4  # pairs in a batch of the first size; another size gets about as many pixels
     scenes: float = 0.25  # share of ray-cast scenes; the others are layered photographs
     real: RealPairSettings = field(default_factory=RealPairSettings)
+
+    def __post_init__(self) -> None:
+        check_sizes(self.sizes, self.batch)
+        check_shares(scenes=self.scenes)
 
 
 class StereoBatches(Dataset[Batch]):

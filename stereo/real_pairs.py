@@ -11,6 +11,7 @@ from typing import Literal
 
 from data_scripts import kitti, middlebury, sceneflow
 from data_scripts.dataset_views import converted_pairs, labelled_rectified
+from data_scripts.photo_training import check_shares
 from data_scripts.rectified import RectifiedPair
 
 
@@ -27,8 +28,7 @@ class RealPairSettings:
     converted: tuple[Path, ...] = ()  # .h5 sets of python -m data_scripts
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share must lie in [0, 1], got {self.share}")
+        check_shares(share=self.share)
         if self.long_side < 1:
             raise ValueError(f"long_side must be 1 px or more, got {self.long_side}")
 

@@ -51,6 +51,25 @@ def test_what_the_user_can_mend_is_one_line(kind, capsys):
     assert capsys.readouterr().err == "python -m x: no such file\n"
 
 
+def test_a_path_that_the_system_refuses_is_told_with_what_to_do(tmp_path, capsys):
+    place = tmp_path / "there"
+    place.touch()
+    assert run_command("x", lambda: place.mkdir()) == FAILED
+    assert run_command("x", lambda: (place / "below").mkdir()) == FAILED
+    assert run_command("x", lambda: raising(OSError(28, "No space left", "a.h5"))) == FAILED
+    assert capsys.readouterr().err.splitlines() == [
+        f"x: {place}: File exists; a folder is wanted there; choose another name",
+        f"x: {place / 'below'}: Not a directory; a folder is wanted there; choose another path",
+        "x: a.h5: No space left",
+    ]
+
+
+def test_ctrl_c_is_one_line(capsys):
+    assert run_command("x", lambda: raising(KeyboardInterrupt), kept="half is kept") == STOPPED
+    assert run_command("x", lambda: raising(KeyboardInterrupt("a third is kept"))) == STOPPED
+    assert capsys.readouterr().err == "stopped: half is kept\nstopped: a third is kept\n"
+
+
 def test_any_other_failure_passes_through():
     with pytest.raises(RuntimeError, match="a fault of ours"):
         run_command("prog", lambda: raising(RuntimeError("a fault of ours")), (ValueError,))

@@ -14,6 +14,22 @@ def data():
     return PairBatches(photos, settings, centre=3.5, seed=5)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sizes": ()}, "sizes must be H W in pixels"),
+        ({"sizes": ((64, 64), (0, 64))}, "sizes must be H W in pixels"),
+        ({"batch": 0}, "batch must be 1 pair or more"),
+        ({"scenes": 7.0}, "scenes must lie in"),
+        ({"negatives": float("nan")}, "negatives must lie in"),
+        ({"ramp": -1}, "ramp must be 0 batches or more"),
+    ],
+)
+def test_settings_of_which_no_pairs_can_be_made_are_told(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        PairSettings(**wrong)
+
+
 def test_a_batch_has_the_shapes_it_promises(data):
     batch = data[0]
     assert batch.image0.shape == batch.image1.shape == (2, 1, 64, 96)

@@ -87,8 +87,14 @@ def test_the_command_exports_a_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "wanted python -m matching export hloc|colmap, got nothing"),
-        (["bundler"], "wanted python -m matching export hloc|colmap, got bundler"),
+        (
+            [],
+            "wanted python -m matching export hloc|colmap, or one of --onnx, --torch, got nothing",
+        ),
+        (
+            ["bundler"],
+            "wanted python -m matching export hloc|colmap, or one of --onnx, --torch, got bundler",
+        ),
         (["hloc", "--matches", "none"], "none: there are no shards"),
         (["colmap", "--matches", "none"], "none: there are no shards"),
         (["colmap", "--matches", "none", "--out", "a.sql"], "a.sql: wanted a file name that ends"),

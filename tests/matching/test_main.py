@@ -66,7 +66,10 @@ def test_a_pair_without_matches_is_no_error(files, capsys):
         (["left.png", "right.png", "-o", "a.txt"], "a.txt: wanted a file name that ends in"),
         (["left.png", "right.png", "-o", "no/a.h5"], "no/a.h5: there is no folder no"),
         (["left.png", "right.png", "--viz", "a.docx"], "a.docx: wanted a file name that ends in"),
-        (["left.png", "right.png", "--viz", "./left.png"], "left.png: wanted another file, but left"),
+        (
+            ["left.png", "right.png", "--viz", "./left.png"],
+            "left.png: wanted another file, but left",
+        ),
         (["left.png", "right.png", "--device", "abacus"], "device must be"),
         (["left.png", "right.png", "--long-side", "0"], "long_side must be"),
         (["left.png", "right.png", "--show-attention", "3"], "--show-attention must be X,Y"),

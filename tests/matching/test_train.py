@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +109,38 @@ def test_the_learning_rate_rises_stays_and_falls():
     )
     rates = [learning_rate(settings, step) for step in (0, 9, 50, 90, 99)]
     assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"hold_out": 1}, "--hold-out must be 2 or more"),
+        ({"steps": 0}, "--steps must be 1 or more"),
+        ({"validate_every": 0}, "--validate-every must be 1 or more"),
+        ({"threads": -1}, "--threads must be 0 or more"),
+        ({"warmup": -1}, "--warmup must be 0 or more"),
+        ({"learning_rate": float("nan")}, "--learning-rate must be 0 or more"),
+        ({"average": 3.0}, r"--average must be in \[0, 1\)"),
+    ],
+)
+def test_settings_with_which_no_training_can_go_on_are_told(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        training.TrainSettings(photos=Path("x"), **wrong)
+
+
+def test_no_warm_up_and_no_fall_leave_the_rate_as_it_is():
+    settings = training.TrainSettings(
+        photos=Path("x"), steps=9, warmup=0, cooldown=0, learning_rate=1.0
+    )
+    assert [learning_rate(settings, step) for step in (0, 8)] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_line(arguments, capsys, device):
+    assert training.main([*arguments, "--device", device]) == 2
+    err = capsys.readouterr().err
+    assert "device" in err
+    assert err.count("\n") == 1
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(arguments, tmp_path, monkeypatch):

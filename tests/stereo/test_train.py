@@ -79,6 +79,12 @@ def test_official_networks_and_missing_photos_are_refused(arguments, capsys):
     assert "/nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("wrong", [{"sizes": ((0, 64),)}, {"batch": 0}, {"scenes": -1.0}])
+def test_settings_of_which_no_pairs_can_be_made_are_told(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        PairSettings(**wrong)
+
+
 def test_a_batch_depends_on_its_number_alone():
     rng = np.random.default_rng(1)
     photos = [rng.integers(0, 256, (90, 130, 3), dtype=np.uint8) for _ in range(3)]
