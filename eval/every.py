@@ -46,6 +46,9 @@ def run_every(data: Path, out: Path, options: RunOptions, pictures: bool) -> lis
     """Runs all of it into `out`, one benchmark after another, and gives the tables.
 
     After each command tables.md is written again with all that is done.
+
+    Raises:
+        FileNotFoundError: no benchmark's data lie below `data`.
     """
     parts = []
     out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,13 @@ def run_every(data: Path, out: Path, options: RunOptions, pictures: bool) -> lis
         parts.append(part)
         bodies = [f"```\n{each.command}\n```\n\n{each.text}" for each in parts]
         write_text(out / "tables.md", "\n".join([head, *bodies]))
-    return [table for part in parts for table in part.tables]
+    tables = [table for part in parts for table in part.tables]
+    if not tables:
+        raise FileNotFoundError(
+            f"{data}: wanted the data of a benchmark, got those of none; {out / 'tables.md'} says what "
+            "each of them wants"
+        )
+    return tables
 
 
 def _parts(data: Path, out: Path, options: RunOptions, pictures: bool) -> Iterator[Part]:

@@ -49,6 +49,10 @@ class DemoCommand:
     device: str = "cpu"
     browser: bool = False
 
+    def __post_init__(self) -> None:
+        if self.port is not None and not 0 < self.port < 2**16:
+            raise ValueError(f"--port must be in [1, 65535], got {self.port}")
+
 
 def parse(argv: Sequence[str]) -> DemoCommand:
     """The command that `argv` spells; exits with a message where it spells none."""

@@ -2,6 +2,7 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
 import eval.every
 from eval.every import run_every
@@ -26,3 +27,11 @@ def test_what_is_there_is_run_and_what_is_not_is_told(tmp_path, monkeypatch):
     for name in ("scannet1500", "megadepth1500", "hpatches", "sceneflow", "kitti2015", "eth3d"):
         assert f"python -m eval {name} " in text
     assert text.count("Not run here: ") == 4 + 3 + 6
+
+
+def test_a_folder_without_any_set_is_told(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="wanted the data of a benchmark, got those of none"
+    ):
+        run_every(tmp_path / "nothing", tmp_path / "out", RunOptions(), pictures=False)
+    assert "Not run here" in (tmp_path / "out" / "tables.md").read_text()
