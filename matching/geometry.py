@@ -105,6 +105,7 @@ def estimate(
 
     Raises:
         ValueError: an argument of a wrong shape or value, or intrinsics that are missing.
+        TypeError: complex points.
         RuntimeError: the backend is not installed.
     """
     if kind not in FEWEST:
@@ -150,6 +151,7 @@ def estimate_pose(
 
 def normalised(kpts: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Pixels (N, 2) -> coordinates (N, 2) on the plane at depth 1. K has no skew."""
+    K = np.asarray(K, dtype=np.float64)
     return np.ascontiguousarray((np.float64(kpts) - K[[0, 1], [2, 2]]) / K[[0, 1], [0, 1]])
 
 
@@ -233,6 +235,8 @@ def _failed(kind: Kind, points0: np.ndarray, failure: str) -> Geometry:
 
 
 def _checked_points(kpts0: np.ndarray, kpts1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if np.iscomplexobj(kpts0) or np.iscomplexobj(kpts1):
+        raise TypeError("kpts0 and kpts1 must be real, x and y in pixels, got complex numbers")
     points = [np.ascontiguousarray(kpts, dtype=np.float64) for kpts in (kpts0, kpts1)]
     for name, each in zip(("kpts0", "kpts1"), points, strict=True):
         if each.ndim != 2 or each.shape[1] != 2:
@@ -254,4 +258,6 @@ def _checked_camera(K: np.ndarray | None, name: str) -> np.ndarray:
             f"{name} must be (3, 3) intrinsics with positive focal lengths in pixels, got "
             f"{'none' if K.shape == () else got}; an essential matrix wants both cameras"
         )
+    if not np.allclose(K[2], (0, 0, 1)):
+        raise ValueError(f"{name} must have the last row 0 0 1, got {K[2]}; it may be transposed")
     return K

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 DEFAULT_LONG_SIDE = 800  # px; the size at which `small` is trained to work and is measured
 FEW = 200  # matches: views far apart or without texture; easy pairs have thousands
@@ -37,12 +39,12 @@ class MatchOptions:
     polish: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.max_matches is not None and self.max_matches < 0:
-            raise ValueError(f"max_matches must be 0 or more, or None, got {self.max_matches}")
+        if self.max_matches is not None and not _is_count(self.max_matches):
+            raise ValueError(f"max_matches must be 0 or more, or None, got {self.max_matches!r}")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence must be in [0, 1], got {self.min_confidence}")
-        if self.second_look < 0:
-            raise ValueError(f"second_look must be 0 or more matches, got {self.second_look}")
+        if not _is_count(self.second_look):
+            raise ValueError(f"second_look must be 0 or more matches, got {self.second_look!r}")
         check_rotations(self.rotations)
 
     @property
@@ -51,6 +53,10 @@ class MatchOptions:
         if not self.symmetric:
             return tuple(self.rotations)
         return tuple(sorted({turn for r in self.rotations for turn in (r, -r % 360)}))
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, SupportsIndex) and index(value) >= 0
 
 
 def check_rotations(rotations: Sequence[int]) -> None:

@@ -91,6 +91,13 @@ def test_the_pose_is_found_with_its_sign(settings, scene):
     assert np.rad2deg(np.arccos(pose.t @ t / np.linalg.norm(t))) < 1
     assert pose.inliers[WRONG:].mean() > 0.9
     assert pose.inliers[:WRONG].mean() < 0.1
+    as_lists = estimate_pose(*(each.tolist() for each in (*scene, K0, K1)), settings)
+    np.testing.assert_array_equal(as_lists.R, pose.R)
+
+
+def test_complex_points_are_refused_not_cut():
+    with pytest.raises(TypeError, match="must be real"):
+        estimate("homography", np.zeros((5, 2), complex), np.zeros((5, 2)))
 
 
 def test_equal_calls_give_equal_answers(settings, scene):
@@ -132,6 +139,7 @@ def test_points_that_say_nothing_are_a_failure_not_an_exception(settings):
         ({"K0": None}, r"K0 must be \(3, 3\) .* got none"),
         ({"K1": np.eye(4)}, r"K1 must be .* got \(4, 4\)"),
         ({"K1": -np.eye(3)}, "got wrong values"),
+        ({"K0": K0.T}, "K0 must have the last row 0 0 1, .* transposed"),
     ],
 )
 def test_wrong_arguments_are_told(change, said):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from matching.options import MatchOptions
@@ -18,3 +19,11 @@ def test_turns_are_closed_under_reversal_where_order_must_not_matter(rotations, 
 def test_an_unknown_option_is_an_error():
     with pytest.raises(TypeError, match="max_match"):
         MatchOptions(max_match=3)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2.5, "5"])
+@pytest.mark.parametrize("name", ["max_matches", "second_look"])
+def test_counts_are_whole_and_not_negative(name, wrong):
+    with pytest.raises(ValueError, match=f"{name} must be 0 or more"):
+        MatchOptions(**{name: wrong})
+    assert getattr(MatchOptions(**{name: np.int64(3)}), name) == 3
