@@ -46,7 +46,8 @@ class FolderSource(PairSource):
 
     Raises:
         FileNotFoundError: a folder is missing.
-        ValueError: there are no images, or two would have one name without their suffixes.
+        ValueError: there are no images, none has a partner, or two would have one name without their
+            suffixes.
     """
 
     def __init__(self, left: Path, right: Path | None) -> None:
@@ -64,6 +65,11 @@ class FolderSource(PairSource):
             raise ValueError(
                 f"{left}: wanted names that differ without their suffixes, got {len(paths)} images with "
                 f"{len(self._paths)} names; rename some"
+            )
+        if right is not None and not any((right / path).is_file() for path in paths):
+            raise ValueError(
+                f"{right}: wanted images with the names of those in {left}, as {paths[0]}, got none; "
+                "rename them"
             )
         # Absolute, so that failures are told alike by processes with other working directories.
         self._left, self._right = left.resolve(), right and right.resolve()

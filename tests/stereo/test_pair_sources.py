@@ -54,3 +54,11 @@ def test_the_frame_that_only_one_video_has_can_be_asked_for_in_any_order(source)
 def test_a_pair_that_is_gone_is_told(source):
     with pytest.raises(ValueError, match="wanted the pair 00000009, which is gone"):
         PairReader(source).read("00000009")
+
+
+def test_folders_without_a_common_name_are_told(tmp_path):
+    for name in ("left/a.png", "right/b.png"):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"wanted images with the names of those in .*, as a\.png"):
+        open_source(tmp_path / "left", tmp_path / "right")
