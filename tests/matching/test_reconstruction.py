@@ -56,6 +56,9 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(tmp_path, capsys, monkeyp
     assert command.main([*words, "--database", "none.db"]) == 2
     assert "none.db: there is no such database" in capsys.readouterr().err
     (tmp_path / "a.db").touch()
+    elsewhere = ["reconstruct", "--images", "none", "--out", "out", "--database"]
+    assert command.main([*elsewhere, str(tmp_path / "a.db")]) == 2
+    assert "none: there is no such folder of images" in capsys.readouterr().err
     monkeypatch.setitem(__import__("sys").modules, "pycolmap", None)
     assert command.main([*words, "--database", str(tmp_path / "a.db")]) == 2
     assert "pip install quadview[colmap]" in capsys.readouterr().err
