@@ -71,7 +71,9 @@ def run(command: ReconstructCommand) -> str:
             f"{command.database}: there is no such database; make it with python -m matching export colmap"
         )
     if not command.images.is_dir():
-        raise FileNotFoundError(f"{command.images}: there is no such folder of images; check the path")
+        raise FileNotFoundError(
+            f"{command.images}: there is no such folder of images; check the path"
+        )
     known = None if command.truth is None else read_poses(command.truth, command.images)
     try:
         import pycolmap
