@@ -110,6 +110,8 @@ def _known_pairs(command: BatchCommand) -> "PairList":
     names = pair_lists.image_names(command.images)
     if command.pairs is not None:
         return pair_lists.listed(command.pairs)
+    if len(names) < 2:
+        raise ValueError(f"{command.images}: wanted two images or more, got {names[0]} alone")
     if command.sequential is not None:
         return pair_lists.sequential(names, command.sequential)
     if command.exhaustive:
@@ -125,7 +127,12 @@ def _plan(command: BatchCommand, known: "PairList") -> dict[str, Any]:
     pairs = hashlib.sha256("\0".join(known.names).encode() + known.pairs.tobytes()).hexdigest()
     same = ("retrieve", "long_side", "batch_size", "shard_pairs", "device", "dtype")
     settings = {name: getattr(command, name) for name in same} | asdict(command.match)
-    counts = {"images": len(known.names), "pairs": len(known)}
+    # Another folder may have images of the same names.
+    counts = {
+        "folder": str(command.images.resolve()),
+        "images": len(known.names),
+        "pairs": len(known),
+    }
     return {**counts, "pairs_sha256": pairs, "weights_sha256": weights, **settings}
 
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,7 @@ def test_images_that_look_alike_are_retrieved(folder, capsys):
         (["--pairs", "odd.json"], "odd.json: pair 0 wants file names"),
         (["--exhaustive", "--images", "none"], "none: there is no such folder"),
         (["--exhaustive", "--images", "empty"], "empty: wanted image files"),
+        (["--retrieve", "3", "--images", "one"], "one: wanted two images or more, got a.png alone"),
         (["--exhaustive", "--out", "images"], "images: wanted an empty folder"),
         (["--exhaustive", "--weights", "big"], "big: no such weights"),
         (["--exhaustive", "--memory-gb", "-1"], "memory_gb must be 0 or more"),
@@ -165,6 +167,8 @@ def test_what_the_user_can_mend_is_one_line_and_code_2(folder, capsys, more, sai
     Path("self.txt").write_text("a.png a.png\n")
     Path("odd.json").write_text('[{"image0": 3}]')
     Path("empty").mkdir()
+    Path("one").mkdir()
+    Path("one/a.png").touch()
     assert_told_in_one_line(command.main, words("run", *more), said, capsys)
 
 
@@ -174,6 +178,13 @@ def test_a_run_of_other_settings_is_not_continued(folder, capsys):
     assert "min_confidence 0.0 instead of 0.5" in capsys.readouterr().err
     assert command.main(words("run", "--sequential", "2")) == 2
     assert "pairs 9 instead of 17" in capsys.readouterr().err
+
+
+def test_a_run_of_other_images_of_the_same_names_is_not_continued(folder, capsys):
+    assert command.main(words("run", "--sequential", "1")) == 0
+    shutil.copytree("images", "others")
+    assert command.main(words("run", "--sequential", "1", "--images", "others")) == 2
+    assert "the run there is another one (folder " in capsys.readouterr().err
 
 
 def test_a_broken_shard_is_told(folder, capsys):
