@@ -39,7 +39,7 @@ class Mechanism(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("kind", kind, ("self", "cross"))
-        if channels % heads:
+        if heads < 1 or channels % heads:
             raise ValueError(f"channels ({channels}) must divide into heads ({heads})")
         self.heads = heads
         self.kind = kind

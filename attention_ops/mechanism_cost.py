@@ -55,7 +55,11 @@ def mechanism_cost(
         source_grid: of the source map; None: the same map is the source.
         batch: B.
         training: measures a forward and a backward pass, with gradients of weights and maps.
+
+    Raises:
+        ValueError: a map of less than one cell.
     """
+    _check_grids(grid, source_grid)
     weight = module.out.weight
     generator = torch.Generator().manual_seed(0)
 
@@ -92,13 +96,20 @@ def analytic_flops(module: Mechanism, grid: Grid, source_grid: Grid | None = Non
         source_grid: of the source map; None: as the query map.
 
     Raises:
-        ValueError: there is no formula for that class.
+        ValueError: there is no formula for that class, or a map has less than one cell.
     """
+    _check_grids(grid, source_grid)
     formula = _FORMULAS.get(type(module))
     if formula is None:
         known = ", ".join(sorted(kind.__name__ for kind in _FORMULAS))
         raise ValueError(f"module must be one of {known}, got {type(module).__name__}; count it")
     return 2 * formula(module, grid, grid if source_grid is None else source_grid)
+
+
+def _check_grids(*grids: Grid | None) -> None:
+    for grid in grids:
+        if grid is not None and min(grid) < 1:
+            raise ValueError(f"a grid must be (H, W) of at least one cell, got {grid}")
 
 
 # Multiply-adds from here on. L, S: cells of the query and source map; C: channels.

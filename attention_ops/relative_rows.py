@@ -110,7 +110,7 @@ class RelativeRowAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, max_memory: int = MAX_MEMORY) -> None:
         super().__init__()
-        if channels % heads:
+        if heads < 1 or channels % heads:
             raise ValueError(f"channels ({channels}) must divide into heads ({heads})")
         self.heads = heads
         self.max_memory = max_memory

@@ -48,6 +48,7 @@ class KorniaMatcher(LoFTR):
 
         Raises:
             ValueError: an image is missing or has another shape.
+            TypeError: an image is no tensor.
         """
         sides = [_side(data, number, self.matcher.size_multiple) for number in (0, 1)]
         if len(sides[0][0]) != len(sides[1][0]):
@@ -73,6 +74,8 @@ def _side(data: dict[str, Tensor], number: int, multiple: int) -> tuple[Tensor, 
     image = data.get(name)
     if image is None:
         raise ValueError(f"wanted {name} (B, 1, H, W), got {sorted(data)}; features are not taken")
+    if not isinstance(image, Tensor):
+        raise TypeError(f"{name} must be a tensor (B, 1, H, W), got {type(image).__name__}")
     if image.dim() != 4 or image.shape[1] != 1 or not image.is_floating_point():
         raise ValueError(
             f"{name} must be (B, 1, H, W) grey as float in [0, 1], got {image.dtype} {tuple(image.shape)}; "

@@ -41,7 +41,7 @@ class RowsConfig:
     band: int = 4  # band_quadtree only: rows above and below that a row may look at
 
     def __post_init__(self) -> None:
-        if self.channels % (2 * self.heads):
+        if self.heads < 1 or self.channels % (2 * self.heads):
             raise ValueError(
                 f"channels ({self.channels}) must divide into heads ({self.heads}) of even width"
             )

@@ -136,6 +136,8 @@ def test_wrong_maps_and_settings_are_refused_in_words():
         module(feature, feature, torch.ones(1, 4, 4))
     with pytest.raises(ValueError, match=r"channels \(12\) must divide into heads \(5\)"):
         build_attention("linear", 12, 5, "self")
+    with pytest.raises(ValueError, match=r"channels \(12\) must divide into heads \(0\)"):
+        build_attention("linear", 12, 0, "self")
     with pytest.raises(ValueError, match="kind must be one of self, cross, got 'both'"):
         build_attention("linear", 12, 3, "both")
     with pytest.raises(

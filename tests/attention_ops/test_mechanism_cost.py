@@ -73,3 +73,12 @@ def test_a_class_without_a_formula_is_refused():
         ValueError, match=r"module must be one of .*SoftmaxAttention.*, got Mechanism"
     ):
         analytic_flops(Mechanism(8, 2, "self"), (4, 4))
+
+
+@pytest.mark.parametrize("cost", [analytic_flops, mechanism_cost])
+def test_a_map_without_cells_is_refused(cost):
+    attention = build_attention("softmax", 8, 2, "cross")
+    with pytest.raises(ValueError, match="at least one cell"):
+        cost(attention, (-1, 3))
+    with pytest.raises(ValueError, match="at least one cell"):
+        cost(attention, (2, 3), (0, 3))

@@ -100,3 +100,9 @@ def test_wrong_input_is_told(change, said):
     data = {name: value for name, value in data.items() if value is not None}
     with pytest.raises(ValueError, match=said):
         KorniaMatcher(CallablePatches())(data)
+
+
+def test_an_array_is_told_to_be_no_tensor():
+    images = {name: np.zeros((1, 1, 32, 32), np.float32) for name in ("image0", "image1")}
+    with pytest.raises(TypeError, match=r"image0 must be a tensor \(B, 1, H, W\), got ndarray"):
+        KorniaMatcher(CallablePatches())(images)

@@ -102,6 +102,7 @@ def test_wrong_shapes_are_refused(left, right, message):
     [
         (lambda: TrunkConfig((1, 2, 3), (1, 1, 1)), "4 stages"),
         (lambda: RowsConfig(channels=20, heads=4), "even width"),
+        (lambda: RowsConfig(channels=20, heads=0), "even width"),
         (lambda: RowsConfig(kinds=()), "kinds"),
         (lambda: RowsConfig(topk=(0,)), "topk"),
         (lambda: RefineConfig(iterations=0), "iterations"),
