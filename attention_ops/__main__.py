@@ -63,7 +63,7 @@ def _choice(dtype: torch.dtype, device: str) -> str:
         return f"no device: torch {torch.__version__} sees none"
     try:
         return current_backend(dtype, device)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # a forced backend that cannot serve
         return str(error)
 
 

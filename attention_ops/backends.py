@@ -49,9 +49,7 @@ PREFERENCES = (
     Preference(torch.bfloat16, math.inf, ("triton", "cuda")),
 )
 
-_forced: str | None = os.environ.get("QUADVIEW_BACKEND") or None
-if _forced is not None:
-    check_choice("QUADVIEW_BACKEND", _forced, NAMES)
+_forced: str | None = os.environ.get("QUADVIEW_BACKEND") or None  # checked where it is used
 
 
 def backends() -> dict[str, str]:
@@ -63,9 +61,29 @@ def current_backend(dtype: torch.dtype = torch.float32, device: str = "cpu") -> 
     """The backend that the next call on tensors of this dtype and device will use.
 
     Raises:
-        RuntimeError: the forced backend cannot take such tensors, or torch sees no such device.
+        RuntimeError: the forced backend is not there or cannot take such tensors, or torch sees no such
+            device.
     """
     return chosen_backend(torch.empty(1, 1, 1, 4, 32, dtype=dtype, device=device))
+
+
+def check_forced(device: str) -> None:
+    """Tells early, before any work, that the backend which is forced cannot serve on a device.
+
+    Raises:
+        ValueError: QUADVIEW_BACKEND names no backend, or one that is not there or wants a GPU.
+    """
+    if _forced is None:
+        return
+    try:
+        _refuse_missing(_forced)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    if _forced in GPU_MODULES and not (device.startswith("cuda") or _interprets()):
+        raise ValueError(
+            f"backend {_forced!r} takes tensors on CUDA, got the device {device!r}; use the backend "
+            "'portable'"
+        )
 
 
 @contextmanager
@@ -206,6 +224,7 @@ def _interprets() -> bool:
 
 
 def _refuse_missing(name: str) -> None:
+    check_choice("QUADVIEW_BACKEND", name, NAMES)
     reason = _missing(name)
     if reason is not None:
         raise RuntimeError(f"backend {name!r} is not there ({reason}); {_REMEDIES[name]}")

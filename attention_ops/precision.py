@@ -2,6 +2,7 @@
 
 import torch
 
+from attention_ops.backends import check_forced
 from attention_ops.cpu import has_fast_bfloat16
 
 CUDA_WITH_BF16 = (8, 0)  # compute capability of the first GPUs that multiply bfloat16
@@ -32,7 +33,8 @@ def chosen_device(name: str | torch.device) -> torch.device:
     """The device called `name`.
 
     Raises:
-        ValueError: torch knows no such device, or does not see it on this machine.
+        ValueError: torch knows no such device, or does not see it on this machine, or the backend that
+            is forced does not serve it.
     """
     try:
         device = torch.device(name)
@@ -45,4 +47,5 @@ def chosen_device(name: str | torch.device) -> torch.device:
             f"device {str(name)!r} is wanted, but torch {torch.__version__} sees "
             f"{torch.cuda.device_count()} CUDA devices here; use device='cpu'"
         )
+    check_forced(str(device))
     return device

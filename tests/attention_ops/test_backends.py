@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from attention_ops import backends as backend_table
 from attention_ops import coarse_attention, current_backend, use_backend
+from attention_ops.precision import chosen_device
 from attention_ops.sampling import sample_weighted
 from attention_ops.tree_ops import pyramid
 
@@ -86,8 +87,23 @@ def test_environment_variable_forces_a_backend_and_a_wrong_one_is_refused(monkey
     monkeypatch.setenv("QUADVIEW_BACKEND", "reference")
     assert fresh_import().current_backend() == "reference"
     monkeypatch.setenv("QUADVIEW_BACKEND", "fast")
+    wrong = fresh_import()  # the commands that tell which backends there are still run
     with pytest.raises(ValueError, match=r"QUADVIEW_BACKEND must be one of .*, got 'fast'"):
-        fresh_import()
+        wrong.current_backend()
+
+
+def test_a_forced_backend_that_is_not_there_is_told_with_the_device(monkeypatch):
+    monkeypatch.setattr(door, "_forced", "portable")
+    assert chosen_device("cpu").type == "cpu"
+    monkeypatch.setattr(door, "_forced", "cuda")
+    monkeypatch.setattr(door, "_missing", {"cuda": "no such device"}.get)
+    with pytest.raises(ValueError, match="backend 'cuda' is not there"):
+        chosen_device("cpu")
+    monkeypatch.setattr(door, "_missing", {}.get)
+    with pytest.raises(
+        ValueError, match="backend 'cuda' takes tensors on CUDA, got the device 'cpu'"
+    ):
+        chosen_device("cpu")
 
 
 def test_a_cuda_tensor_goes_to_the_first_of_the_preferred_that_serves_it(gpu_backends):
