@@ -2,7 +2,8 @@
 
 The network sees through a turn of some 30 degrees and a zoom of 1.5. The first matches, or where they are few or
 do not agree SIFT's, tell turn, zoom and shift; the coarser image is then laid onto the finer one, so that both
-look alike to the network, and the matches go back to the images as they were.
+look alike to the network, and the matches go back to the images as they were. Where matches stay few, the network
+itself is shown both images small, turned and zoomed by round steps, to tell how they lie.
 """
 
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ import numpy as np
 from matching.matches import Matches
 from matching.options import FEW
 from matching.resize import PreparedImage, to_given_pixels, to_network_pixels, usable
+from matching.second_look import smaller
 from matching.sift import keypoints_of, mutual_matches
-from matching.similarity import Similarity, similarity_of
+from matching.similarity import Similarity, similarity_of, turned_whole
 
 MAX_TURN_DEG = 20.0  # a smaller turn and zoom is not worth another look
 MAX_ZOOM = 1.3
 AGREEING = 0.3  # share of the matches that must lie as the similarity says, or SIFT is asked
-LOOKS = 2  # a first estimate from few points may itself be worth another one
+GUESS_SIDE = 400  # px; longer side of the images on which turns and zooms are tried
+# Degrees and zoom; with what the network sees through by itself they cover all turns but near 135, and zooms of 3.
+GUESSES = ((0, 1), (45, 1), (-45, 1), (90, 1), (-90, 1), (180, 1), (0, 2), (0, 0.5))
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class AlignedPair:
     image1: PreparedImage
     given: tuple[PreparedImage, PreparedImage]
     back: tuple[Similarity | None, Similarity | None]  # from the frame, of the image that was laid
+
+    @property
+    def images(self) -> tuple[PreparedImage, PreparedImage]:
+        """Both images, in the frame."""
+        return self.image0, self.image1
 
     def as_given(self, found: Matches) -> Matches:
         """Matches in pixels of this frame, in pixels of the images as given, less those outside."""
@@ -77,10 +86,14 @@ class Arrangement:
         self.images = image0, image1
         self._long_side = max(*image0.grey.shape, *image1.grey.shape)
 
+    def agreed(self, found: Matches) -> Similarity | None:
+        """What most of the matches say; None where too few do."""
+        kpts0, kpts1 = map(to_network_pixels, (found.kpts0, found.kpts1), self.images)
+        return similarity_of(kpts0, kpts1, self._long_side)
+
     def by(self, found: Matches) -> Similarity | None:
         """What the matches say where they are many and agree, or else SIFT."""
-        kpts0, kpts1 = map(to_network_pixels, (found.kpts0, found.kpts1), self.images)
-        agreed = similarity_of(kpts0, kpts1, self._long_side)
+        agreed = self.agreed(found)
         if agreed is not None and len(found) >= FEW and agreed.support >= AGREEING * len(found):
             return agreed
         return self._by_sift or agreed
@@ -93,6 +106,29 @@ class Arrangement:
         )
         index0, index1, _ = mutual_matches(side0, side1)
         return similarity_of(side0.kpts[index0], side1.kpts[index1], self._long_side)
+
+
+def guessed(
+    image0: PreparedImage, image1: PreparedImage, turn_deg: float, zoom: float
+) -> AlignedPair:
+    """The pair small, image 1 turned back by `turn_deg`, the finer one smaller yet.
+
+    Args:
+        image0: the first image.
+        image1: the second.
+        turn_deg: by how much things of image 0 are supposed to be turned in image 1.
+        zoom: how much larger they are supposed to be there.
+    """
+    small0 = smaller(image0, round(GUESS_SIDE * min(zoom, 1)))
+    small1 = smaller(image1, round(GUESS_SIDE / max(zoom, 1)))
+    if not turn_deg:
+        return AlignedPair(
+            _as_given_here(small0), _as_given_here(small1), (small0, small1), (None, None)
+        )
+    lay, shape = turned_whole(small1.grey.shape, -turn_deg)
+    return AlignedPair(
+        _as_given_here(small0), _laid(small1, lay, shape), (small0, small1), (None, lay.back)
+    )
 
 
 def _as_given_here(image: PreparedImage) -> PreparedImage:

@@ -6,20 +6,28 @@ Stands between `matching.predictor`, which knows users, and `matching.model`, wh
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from matching.aligned_look import LOOKS, MAX_TURN_DEG, MAX_ZOOM, Arrangement, aligned
+from matching.aligned_look import (
+    GUESSES,
+    MAX_TURN_DEG,
+    MAX_ZOOM,
+    Arrangement,
+    aligned,
+    guessed,
+)
 from matching.matches import Matches, best_of
 from matching.model import Features, MatchBatch, Matcher
-from matching.options import MatchOptions
+from matching.options import FEW, MatchOptions
 from matching.polished_matches import polished_matches
 from matching.refine import PatchRefiner
 from matching.resize import PreparedImage, to_given_pixels, turned_and_padded, usable
 from matching.second_look import can_shrink, of_both, smaller
-from matching.similarity import SAME
+from matching.similarity import SAME, Similarity
 from matching.symmetric import in_canonical_order, interchangeable, merged, swapped
 
 
@@ -92,10 +100,12 @@ class Network:
             features1 = self._features([side1 for _, side1 in pairs], turn)
             upright1 = features1 if turn == 0 else upright1
             found = self._match_features(features0, features1, images, turn, options.symmetric)
-            for n, pair in enumerate(images):
-                if len(found[n]) < options.second_look and can_shrink(*pair):
-                    found[n] = of_both(found[n], self._second_look(pair, turn, options.symmetric))
-            tried.append(found)
+            tried.append(
+                [
+                    self._with_second_look(matches, pair, turn, options)
+                    for matches, pair in zip(found, images, strict=True)
+                ]
+            )
         best = [
             max(each, key=lambda found: _certainty(best_of(found, options)))
             for each in zip(*tried, strict=True)
@@ -122,7 +132,7 @@ class Network:
         align = ours if options.align is None else options.align
         polish = ours if options.polish is None else options.polish
         if align:
-            found = self._aligned_look(found, pair, kept, options.symmetric)
+            found = self._aligned_look(found, pair, kept, options)
         if polish:
             found = polished_matches(found, *pair)
         return found
@@ -132,26 +142,56 @@ class Network:
         found: Matches,
         pair: tuple[PreparedImage, PreparedImage],
         kept: tuple[Features, Features | None],
-        symmetric: bool,
+        options: MatchOptions,
     ) -> Matches:
         """`found`, or surer matches of the pair with one image laid onto the other."""
-        arrangement, assumed = Arrangement(*pair), SAME
-        for _ in range(LOOKS):
-            lie = arrangement.by(found)
-            if lie is None or lie.is_near(assumed, MAX_TURN_DEG, MAX_ZOOM):
-                break
+        arrangement = Arrangement(*pair)
+        tried = [SAME]
+        for ask in (arrangement.by, arrangement.by, partial(self._guess, arrangement)):
+            lie = ask(found)
+            if lie is None or any(lie.is_near(way, MAX_TURN_DEG, MAX_ZOOM) for way in tried):
+                continue
+            tried.append(lie)
             view = aligned(*pair, lie)
-            images = view.image0, view.image1
             features0, features1 = (
                 self.features([image], 0) if laid or same is None else same
-                for image, laid, same in zip(images, view.back, kept, strict=True)
+                for image, laid, same in zip(view.images, view.back, kept, strict=True)
             )
-            seen = self._match_features(features0, features1, [images], 0, symmetric)[0]
-            again = view.as_given(seen)
-            if _certainty(again) <= _certainty(found):
-                break
-            found, assumed = again, lie
+            seen = self._match_features(features0, features1, [view.images], 0, options.symmetric)
+            again = view.as_given(self._with_second_look(seen[0], view.images, 0, options))
+            if _certainty(again) > _certainty(found):
+                found = again
         return found
+
+    def _guess(self, arrangement: Arrangement, found: Matches) -> Similarity | None:
+        """Where matches are few: how the images lie by the way of `GUESSES` in which most matches agree."""
+        if len(found) >= FEW:
+            return None
+        views = [guessed(*arrangement.images, *guess) for guess in GUESSES]
+        features0: dict[tuple[int, ...], Features] = {}  # of image 0 by its size
+        best: Similarity | None = None
+        for view in views:
+            shape = view.image0.grey.shape
+            if shape not in features0:
+                features0[shape] = self.features([view.image0], 0)
+            features = features0[shape], self.features([view.image1], 0)
+            seen = self._match_features(*features, [view.images], 0, symmetric=False)[0]
+            lie = arrangement.agreed(view.as_given(seen))
+            if lie is not None and (best is None or lie.support > best.support):
+                best = lie
+        return best
+
+    def _with_second_look(
+        self,
+        found: Matches,
+        pair: tuple[PreparedImage, PreparedImage],
+        turn: int,
+        options: MatchOptions,
+    ) -> Matches:
+        """`found`, and matches of the pair at a smaller size where they are few."""
+        if len(found) >= options.second_look or not can_shrink(*pair):
+            return found
+        return of_both(found, self._second_look(pair, turn, options.symmetric))
 
     def _second_look(
         self, pair: tuple[PreparedImage, PreparedImage], turn: int, symmetric: bool

@@ -19,9 +19,9 @@ def can_shrink(image0: PreparedImage, image1: PreparedImage) -> bool:
     return max(*image0.grey.shape, *image1.grey.shape) > LONG_SIDE
 
 
-def smaller(image: PreparedImage) -> PreparedImage:
+def smaller(image: PreparedImage, long_side: int = LONG_SIDE) -> PreparedImage:
     """The image as the second look sees it; its points go back to the same image as given."""
-    shrunk = prepare(image.grey, image.mask, LONG_SIDE)
+    shrunk = prepare(image.grey, image.mask, long_side)
     return replace(shrunk, size=image.size, given_mask=image.given_mask)
 
 

@@ -48,6 +48,16 @@ class Similarity:
         return turn < turn_deg and abs(np.log(self.zoom / other.zoom)) < np.log(zoom)
 
 
+def turned_whole(shape: tuple[int, int], turn_deg: float) -> tuple[Similarity, tuple[int, int]]:
+    """The turn of an image (h, w) by `turn_deg`, moved into the upright frame that just holds it, and the frame."""
+    angle = np.deg2rad(turn_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    size = np.array(shape[::-1])
+    frame = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)
+    shift = (frame - 1) / 2 - turn @ ((size - 1) / 2)
+    return Similarity(np.c_[turn, shift], 0), (int(frame[1]), int(frame[0]))
+
+
 SAME = Similarity(np.eye(2, 3), 0)
 
 

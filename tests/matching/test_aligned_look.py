@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from matching import load_predictor
-from matching.aligned_look import Arrangement, aligned
+from matching.aligned_look import GUESSES, Arrangement, aligned, guessed
 from matching.matches import Matches
 from matching.resize import prepare
-from matching.similarity import SAME
+from matching.sift import Keypoints
+from matching.similarity import SAME, turned_whole
 from tests.matching.test_similarity import of
 
 
@@ -94,6 +95,31 @@ def test_without_matches_and_key_points_nothing_is_known():
     assert Arrangement(even, even).by(matches([], [])) is None
 
 
+@pytest.mark.parametrize("guess", GUESSES)
+def test_a_right_guess_shows_both_images_upright_and_at_one_size(guess):
+    turn_deg, zoom = guess
+    images = prepared(texture(500, 600), None, 550), prepared(texture(450, 620, 1))
+    view = guessed(*images, turn_deg, zoom)
+    steps = np.array([[-25.0, -10.0], [20.0, 15.0], [5.0, -25.0]])
+    middles = (np.array(image.grey.shape[::-1]) / 2 for image in view.images)
+    back = view.as_given(matches(*(middle + steps for middle in middles)))
+    px0, px1 = 600 / (400 * min(zoom, 1)), 620 / (400 / max(zoom, 1))  # given pixels in a small one
+    between = np.diff(steps, axis=0)
+    turned = between @ of(1, turn_deg).matrix[:, :2].T
+    np.testing.assert_allclose(np.diff(back.kpts0, axis=0), between * px0, atol=0.5)
+    np.testing.assert_allclose(np.diff(back.kpts1, axis=0), turned * px1, atol=0.5)
+
+
+def test_turning_a_whole_image_loses_no_corner():
+    lay, (height, width) = turned_whole((40, 60), 30)
+    corners = lay(np.array([[0, 0], [59, 0], [59, 39], [0, 39]]))
+    assert corners.min() >= -0.5
+    assert (corners.max(axis=0) <= np.array([width, height]) - 0.5).all()
+    lay, shape = turned_whole((40, 60), 90)
+    assert shape == (60, 40)
+    np.testing.assert_allclose(lay(np.array([[0, 0], [59, 39]])), [[39, 0], [0, 59]], atol=1e-9)
+
+
 @pytest.fixture(scope="module")
 def predictor():
     return load_predictor("small", long_side=320)
@@ -117,6 +143,25 @@ def test_turned_and_zoomed_images_match(predictor, zoom, turn_deg):
     again = predictor.match(image, other, symmetric=True)
     np.testing.assert_array_equal(again.kpts0, swapped.kpts1)
     np.testing.assert_array_equal(again.kpts1, swapped.kpts0)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("zoom", "turn_deg"), [(1.0, -100), (0.4, 0)])
+def test_where_nobody_knows_how_images_lie_the_network_tries(
+    predictor, monkeypatch, zoom, turn_deg
+):
+    image = texture(300, 320)
+    lie = of(zoom, turn_deg)
+    middle = np.array([[160.0, 150.0]])
+    lie.matrix[:, 2] = (middle - lie(middle))[0]
+    other = moved(image, lie, 300, 320)
+    blind = Keypoints(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
+    monkeypatch.setattr("matching.aligned_look.keypoints_of", lambda *_: blind)
+    found = predictor.match(image, other)
+    wrong_px = np.linalg.norm(lie(found.kpts0) - found.kpts1, axis=1)
+    assert (wrong_px < 2).mean() > 0.9
+    monkeypatch.setattr("matching.network.GUESSES", ())
+    assert len(found) > 2 * len(predictor.match(image, other))
 
 
 @pytest.mark.once
