@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attention_ops import chunked, native
-from attention_ops.command import run_main
+from attention_ops.command import count, run_main
 from attention_ops.cost import peak_memory
 from attention_ops.linear import NORM_FLOOR
 from attention_ops.mechanism import flat_heads
@@ -34,7 +34,7 @@ Contenders = dict[str, Callable[[], object]]
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(prog="python -m attention_ops bench", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each contender")
+    parser.add_argument("--repeats", type=count, default=5, help="turns of each contender")
     repeats = parser.parse_args(argv).repeats
     if native.LOAD_ERROR is not None:
         say(f"native backend: {native.LOAD_ERROR}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attention_ops.bench import Contenders, cpu_times, say
-from attention_ops.command import run_main
+from attention_ops.command import count, run_main
 from attention_ops.cost import peak_memory
 from attention_ops.mechanism import flat_heads
 from attention_ops.relative_rows import distance_sines, relative_logits
@@ -26,7 +26,7 @@ TOPK = (8, 8, 8)
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="python -m attention_ops bench-rows", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7, help="turns of each contender")
+    parser.add_argument("--repeats", type=count, default=7, help="turns of each contender")
     repeats = parser.parse_args(argv).repeats
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,10 +1,18 @@
-"""How a command of this package ends when nobody reads its output any more."""
+"""Numbers on the command line, and how a command ends when nobody reads its output any more."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 
 NO_READER = 141  # exit code, as shells have it
+
+
+def count(text: str) -> int:
+    """A number of 1 or more, as a type of argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return int(text)
 
 
 def run_main(main: Callable[[], int]) -> int | str | None:

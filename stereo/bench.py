@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from attention_ops.command import count
 from attention_ops.cost import flops, peak_memory
 from stereo.bench_sttr import print_sttr_cost, print_whole_cost
 from stereo.config import PRESETS, StereoConfig
@@ -33,7 +34,7 @@ CONFIGS: dict[str, StereoConfig] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(prog="python -m stereo bench", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each network")
+    parser.add_argument("--repeats", type=count, default=3, help="turns of each network")
     parser.add_argument("--only", nargs="+", default=list(CONFIGS), choices=CONFIGS)
     parser.add_argument(
         "--sttr-cost",
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="instead, FLOPs and memory of STTR with QuadTree attention in its transformer",
     )
     parser.add_argument(
-        "--rows", type=int, default=132, help="of pixels for --sttr-cost of the whole network"
+        "--rows", type=count, default=132, help="of pixels for --sttr-cost of the whole network"
     )
     parser.add_argument(
         "--forward-only", action="store_true", help="--sttr-cost without training: 540 rows fit"
