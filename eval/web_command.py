@@ -4,6 +4,7 @@ The page shows both tasks, so it lives above both packages; the command is liste
 """
 
 import os
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -65,10 +66,31 @@ def run(command: DemoCommand) -> str:
     Raises:
         ValueError: Gradio or weights are missing, or the port is taken; as OSError.
     """
+    check_address(command.host, command.port)
     with serving(command) as address:
         print(f"{address} (Ctrl-C ends it)", flush=True)
         threading.Event().wait()
     return ""
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Tells early, before anything heavy is loaded, that nothing can listen there.
+
+    Raises:
+        ValueError: this machine has no such address, or another program listens at the port.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port or 0, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind(address)
+    except OSError as error:
+        at = host if port is None else f"{host}, port {port}"
+        raise ValueError(
+            f"wanted to listen at {at}, got: {error.strerror}; choose another --host or --port"
+        ) from error
 
 
 @contextmanager
