@@ -114,7 +114,7 @@ class MatchPredictor:
             TypeError: an image or mask of a wrong type.
         """
         chosen = MatchOptions(**options)
-        pair = self._ready((image0, image1, *masks))
+        pair = self._ready((image0, image1, *_both(masks)))
         return self.network.match([pair], chosen)[0]
 
     def match_points(
@@ -144,7 +144,7 @@ class MatchPredictor:
                 numbers, and where no point decoder fits this matcher.
         """
         wanted = as_points(points)
-        sides = self._ready((image0, image1, *masks))
+        sides = self._ready((image0, image1, *_both(masks)))
         return find_points(self.network, self._point_matcher(), sides, wanted, min_confidence)
 
     def _point_matcher(self) -> PointMatcher:
@@ -253,6 +253,15 @@ class MatchPredictor:
         return prepare(grey, used, self.long_side)
 
 
+def _both(masks: Any) -> tuple[Mask | None, Mask | None]:
+    if not isinstance(masks, Sequence) or len(masks) != 2:
+        raise TypeError(
+            "masks must be (mask0, mask1), each bool (H, W) or None, got "
+            f"{f'{len(masks)} of them' if isinstance(masks, Sequence) else type(masks).__name__}"
+        )
+    return masks[0], masks[1]
+
+
 def load_predictor(
     name_or_path: str | Path | Matcher = "small",
     *,
@@ -279,10 +288,10 @@ def load_predictor(
         ValueError: no weights of that name are shipped, or the file is no checkpoint.
         FileNotFoundError: no such checkpoint file.
     """
-    if isinstance(name_or_path, str | Path):
-        matcher, _, _ = load_checkpoint(weights_path(name_or_path))
-    else:
+    if isinstance(name_or_path, torch.nn.Module):
         matcher = name_or_path
+    else:
+        matcher, _, _ = load_checkpoint(weights_path(name_or_path))
     return MatchPredictor(
         matcher,
         device=device,

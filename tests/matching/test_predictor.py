@@ -81,6 +81,12 @@ def test_images_below_the_smallest_that_the_network_takes_are_padded(size):
     assert (matches.kpts0 <= (size[1] - 1, size[0] - 1)).all()
 
 
+@pytest.mark.parametrize("masks", [np.ones((127, 191), bool), (None,), None])
+def test_masks_that_are_no_pair_are_told(masks):
+    with pytest.raises(TypeError, match=r"masks must be \(mask0, mask1\)"):
+        predictor().match(LEFT, RIGHT, masks=masks)
+
+
 def test_no_match_lies_under_a_mask_whichever_side_has_it():
     mask = np.ones(LEFT.shape[:2], bool)
     mask[30:70, 40:101] = False
