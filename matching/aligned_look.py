@@ -22,7 +22,8 @@ from matching.similarity import Similarity, similarity_of, turned_whole
 MAX_TURN_DEG = 20.0  # a smaller turn and zoom is not worth another look
 MAX_ZOOM = 1.3
 AGREEING = 0.3  # share of the matches that must lie as the similarity says, or SIFT is asked
-GUESS_SIDE = 400  # px; longer side of the images on which turns and zooms are tried
+GUESS_SIDE = 320  # px; longer side of the images on which turns and zooms are tried
+GUESS_SUPPORT = 16  # matches that must agree on a guess; of unrelated images some ten do
 # Degrees and zoom; with what the network sees through by itself they cover all turns but near 135, and zooms of 3.
 GUESSES = ((0, 1), (45, 1), (-45, 1), (90, 1), (-90, 1), (180, 1), (0, 2), (0, 0.5))
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from matching.aligned_look import (
+    GUESS_SUPPORT,
     GUESSES,
     MAX_TURN_DEG,
     MAX_ZOOM,
@@ -179,7 +180,7 @@ class Network:
             lie = arrangement.agreed(view.as_given(seen))
             if lie is not None and (best is None or lie.support > best.support):
                 best = lie
-        return best
+        return best if best is not None and best.support >= GUESS_SUPPORT else None
 
     def _with_second_look(
         self,
