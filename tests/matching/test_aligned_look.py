@@ -103,7 +103,7 @@ def test_a_right_guess_shows_both_images_upright_and_at_one_size(guess):
     steps = np.array([[-25.0, -10.0], [20.0, 15.0], [5.0, -25.0]])
     middles = (np.array(image.grey.shape[::-1]) / 2 for image in view.images)
     back = view.as_given(matches(*(middle + steps for middle in middles)))
-    px0, px1 = 600 / (400 * min(zoom, 1)), 620 / (400 / max(zoom, 1))  # given pixels in a small one
+    px0, px1 = 600 / (320 * min(zoom, 1)), 620 / (320 / max(zoom, 1))  # given pixels in a small one
     between = np.diff(steps, axis=0)
     turned = between @ of(1, turn_deg).matrix[:, :2].T
     np.testing.assert_allclose(np.diff(back.kpts0, axis=0), between * px0, atol=0.5)
