@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from attention_ops import parity
+from attention_ops import native, parity
 from attention_ops.backends import GPU_MODULES, backends, current_backend
 from attention_ops.command import run_main
 
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     states = backends()
     for name, state in states.items():
         _say(f"{name:10s} {state if state == 'ready' else f'not there: {state}'}")
+    if refused := native.set_refusal():
+        _say(refused)
     for device in ("cpu", "cuda"):
         for dtype in DTYPES:
             _say(f"{_short(dtype):8s} on {device}: {_choice(dtype, device)}")

@@ -68,11 +68,14 @@ def current_backend(dtype: torch.dtype = torch.float32, device: str = "cpu") -> 
 
 
 def check_forced(device: str) -> None:
-    """Tells early, before any work, that the backend which is forced cannot serve on a device.
+    """Tells early, before any work, that what is forced cannot serve on a device.
 
     Raises:
-        ValueError: QUADVIEW_BACKEND names no backend, or one that is not there or wants a GPU.
+        ValueError: QUADVIEW_BACKEND names no backend, or one that is not there or wants a GPU; QUADVIEW_ISA
+            an instruction set that the kernels or the processor do not have.
     """
+    if refused := native.set_refusal():
+        raise ValueError(refused)
     if _forced is None:
         return
     try:

@@ -9,6 +9,7 @@ twice that in its backward pass (the gradients of the map and of the position).
 
 import gc
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ def peak_memory(fn: Callable[..., Any], *args: Any) -> int:
     gc.collect()
     if any(isinstance(x, torch.Tensor) and x.is_cuda for x in args):
         return _peak_on_cuda(fn, *args)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler prints lines of its own
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         result = fn(*args)
     del result

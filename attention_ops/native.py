@@ -6,6 +6,7 @@ library is not there, and calling without it raises that.
 """
 
 import ctypes
+import os
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from attention_ops import build, chunked
 
 DTYPES = (torch.float32, torch.bfloat16)
 FAN_OUTS = (2, 4)
+INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 
 
 class _Call(ctypes.Structure):
@@ -73,8 +75,19 @@ _LIBRARY, LOAD_ERROR = _load()
 
 
 def instruction_set() -> str:
-    """What the kernels run on: "avx512", "avx2" or "baseline"; QUADVIEW_ISA forces one."""
+    """What the kernels run on, of INSTRUCTION_SETS; QUADVIEW_ISA forces one."""
     return str(library().qv_isa().decode())
+
+
+def set_refusal() -> str:
+    """Why the kernels do not run on the instruction set that QUADVIEW_ISA names; nothing where they do."""
+    wanted = os.environ.get("QUADVIEW_ISA")
+    if not wanted or _LIBRARY is None or wanted == instruction_set():
+        return ""
+    return (
+        f"QUADVIEW_ISA must be one of {', '.join(INSTRUCTION_SETS)} that this processor has, got "
+        f"{wanted!r}; kernels run on {instruction_set()}"
+    )
 
 
 def coarse_forward(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from attention_ops import bench, build, coarse_attention, native, reference, use_backend
+from attention_ops.backends import check_forced
 from tests.attention_ops.op_cases import FINE_SIZES, random_inputs, run_coarse, run_fine
 
 needs_library = pytest.mark.skipif(
@@ -22,10 +23,7 @@ SIZES = [
     (1, 1, 2, 4, 90, 8, 90, 100),
     (1, 1, 260, 4, 50, 16, 40, 4),  # many blocks that look all over the map
 ]
-SETS = ["avx512", "avx2", "baseline"]
-
-
-@pytest.fixture(params=SETS)
+@pytest.fixture(params=native.INSTRUCTION_SETS)
 def instruction_set(request, monkeypatch):
     monkeypatch.setenv("QUADVIEW_ISA", request.param)
     if native.instruction_set() != request.param:
@@ -236,6 +234,15 @@ def test_a_library_of_other_sources_is_refused_before_it_is_loaded(tmp_path):
     stale.write_bytes(stale.read_bytes().replace(build.source_hash().encode(), b"0" * 16))
     with pytest.raises(OSError, match="other sources"):
         native._open(stale)
+
+
+@needs_library
+def test_an_instruction_set_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setenv("QUADVIEW_ISA", "avx1024")
+    with pytest.raises(ValueError, match=r"QUADVIEW_ISA must be one of .*, got 'avx1024'"):
+        check_forced("cpu")
+    monkeypatch.setenv("QUADVIEW_ISA", "baseline")
+    assert native.set_refusal() == ""
 
 
 def test_a_broken_library_leaves_a_reason_instead_of_an_error(tmp_path, monkeypatch):
