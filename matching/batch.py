@@ -169,6 +169,10 @@ def _match(command: BatchCommand, known: "PairList") -> str:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_stopped(command.out, bad_images)) from None
     summary = finish(batch, bad_images)
+    if summary.pairs and summary.pairs_failed == summary.pairs:
+        raise ValueError(
+            f"all {summary.pairs} pairs failed; {command.out / 'failures.csv'} says why"
+        )
     return "\n".join(
         [
             f"{summary.pairs} pairs of {summary.images} images: {summary.pairs_with_matches} with "

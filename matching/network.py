@@ -5,7 +5,7 @@ Stands between `matching.predictor`, which knows users, and `matching.model`, wh
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -107,8 +107,9 @@ class Network:
                     for matches, pair in zip(found, images, strict=True)
                 ]
             )
+        sure_enough = replace(options, max_matches=None)
         best = [
-            max(each, key=lambda found: _certainty(best_of(found, options)))
+            max(each, key=lambda found: _certainty(best_of(found, sure_enough)))
             for each in zip(*tried, strict=True)
         ]
         for n, pair in enumerate(images):

@@ -184,9 +184,17 @@ def predict_file(command: BatchCommand, predictor: "StereoPredictor", pair: "Nam
 
 
 def _finish(command: BatchCommand, failures: list[tuple[str, str]]) -> str:
-    """Writes what failed and counts the files that are there; the lines to print."""
+    """Writes what failed and counts the files that are there; the lines to print.
+
+    Raises:
+        ValueError: no pair has a disparity, and each was tried.
+    """
     write_csv(command.out / "failures.csv", ("pair", "error"), sorted(failures))
     done = len(_done(command))
     counts: dict[str, Any] = {"disparities": done, "failed": len(failures)}
     write_json(command.out / "summary.json", counts)
+    if failures and not done:
+        raise ValueError(
+            f"all {len(failures)} pairs failed; {command.out / 'failures.csv'} says why"
+        )
     return f"{done} disparities, {len(failures)} pairs failed; everything is in {command.out}"

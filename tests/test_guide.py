@@ -42,7 +42,8 @@ def program(words):
     """The module that a command runs and the words behind it; None where it runs none of ours."""
     if "-m" not in words:
         return None
-    module, *rest = words[words.index("-m") + 1 :]
+    behind = words[words.index("-m") + 1 :]
+    module, *rest = behind[1:] if behind[0] == "--" else behind  # torchrun -m -- MODULE
     ours = ("matching", "stereo", "eval", "attention_ops", "data_scripts")
     return (module, rest) if module.split(".")[0] in ours else None
 

@@ -23,6 +23,8 @@ SIZES = [
     (1, 1, 2, 4, 90, 8, 90, 100),
     (1, 1, 260, 4, 50, 16, 40, 4),  # many blocks that look all over the map
 ]
+
+
 @pytest.fixture(params=native.INSTRUCTION_SETS)
 def instruction_set(request, monkeypatch):
     monkeypatch.setenv("QUADVIEW_ISA", request.param)

@@ -35,7 +35,8 @@ class PatchMatcher(nn.Module):
         return Features(patches, patches, cells)
 
     def match_features(self, features0: Features, features1: Features) -> MatchBatch:
-        likeness = torch.einsum("bchw,bcyx->bhwyx", features0.coarse, features1.coarse)
+        with torch.autocast(features0.coarse.device.type, enabled=False):
+            likeness = torch.einsum("bchw,bcyx->bhwyx", features0.coarse, features1.coarse)
         likeness = likeness.flatten(3).flatten(1, 2)  # (B, L, S)
         for dim, features in ((2, features0), (1, features1)):
             if features.mask is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from matching import __main__ as command
 from matching.feature_store import FeatureStore
@@ -67,7 +68,7 @@ def test_every_pair_has_the_matches_of_a_single_call(folder, capsys):
     out = capsys.readouterr().out
     results = list(read_results(folder / "run"))
     assert len({(r.image0, r.image1) for r in results}) == len(results) == 45
-    predictor = MatchPredictor(matcher(), dtype=None)
+    predictor = MatchPredictor(matcher(), dtype=torch.float32)
     for result in results[::6]:
         paths = folder / "images" / result.image0, folder / "images" / result.image1
         single = predictor.match(*paths, second_look=0, align=False)
@@ -131,6 +132,14 @@ def test_bad_images_are_told_once_and_skipped(folder, capsys):
     cv2.imwrite("images/03.png", SCENE[:96, :128])
     assert command.main(words("run", "--pairs", "pairs.txt", "--retry")) == 0
     assert "1 failed; 1 images could not be read" in capsys.readouterr().out
+
+
+def test_a_run_of_which_every_pair_failed_says_so_with_its_code(folder, capsys):
+    Path("pairs.txt").write_text("gone.png 01.png\n00.png lost.png\n")
+    assert command.main(words("run", "--pairs", "pairs.txt")) == 2
+    assert "all 2 pairs failed" in (told := capsys.readouterr().err)
+    assert "failures.csv says why" in told
+    assert [row[0] for row in failures(folder / "run")] == ["gone.png", "lost.png"]
 
 
 def test_images_that_look_alike_are_retrieved(folder, capsys):

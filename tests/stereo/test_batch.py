@@ -76,6 +76,14 @@ def test_bad_pairs_are_told_skipped_and_tried_again(folders, capsys):
     assert "2 disparities, 1 pairs failed" in capsys.readouterr().out
 
 
+def test_a_run_of_which_every_pair_failed_says_so_with_its_code(folders, capsys):
+    for path in Path("left").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    assert command.main(words("out")) == 2
+    assert "all 3 pairs failed; out/failures.csv says why" in capsys.readouterr().err
+    assert len(failures("out")) == 3
+
+
 def test_a_stopped_run_goes_on_and_ends_with_the_same_files(folders, capsys, monkeypatch):
     predict = StereoPredictor.predict
     calls = []
