@@ -127,6 +127,16 @@ def test_symmetric_matching_of_an_image_with_itself_is_its_own_mirror():
     assert rows(matches) == swapped_rows(matches)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_shipped_network_does_not_know_either_in_any_number_format(dtype):
+    small = load_predictor("small", dtype=dtype)
+    ahead = small.match(LEFT, RIGHT, symmetric=True, rotations=(0, 90))
+    assert len(ahead) > 20
+    back = small.match(RIGHT, LEFT, symmetric=True, rotations=(0, 90))
+    assert rows(ahead) == swapped_rows(back)
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_a_turned_image_is_matched_and_its_points_are_those_of_the_turned_image(turns, symmetric):
