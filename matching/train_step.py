@@ -48,12 +48,13 @@ def step_loss(
     cell1 = _strayed(batch.partner[pair, cell0], rows1, columns1, generator)
     xy0, xy1 = _xy(cell0, columns0), _xy(cell1, columns1)
     per_cell = STRIDE // FINE_STRIDE
-    found = matcher.fine(
-        (features0.fine.float(), features1.fine.float()),
-        (tokens0[pair, cell0].float(), tokens1[pair, cell1].float()),
-        pair,
-        (xy0 * per_cell, xy1 * per_cell),
-    )
+    with torch.autocast(tokens0.device.type, enabled=False):  # in float32, as `Matcher` runs it
+        found = matcher.fine(
+            (features0.fine.float(), features1.fine.float()),
+            (tokens0[pair, cell0].float(), tokens1[pair, cell1].float()),
+            pair,
+            (xy0 * per_cell, xy1 * per_cell),
+        )
     centre1 = xy1 * STRIDE + matcher.cell_centre
     target = (batch.target[pair, cell0] - centre1) / FINE_STRIDE
     fine = fine_loss(found, target, reach=(matcher.fine.window - 1) / 2)
