@@ -231,7 +231,8 @@ def test_semi_global_is_asked_for_unless_told_otherwise():
 
 def test_the_network_alone_differs_only_where_it_is_not_sure():
     network = load_predictor("small", dtype=torch.float32)
-    noise = np.random.default_rng(1)  # one for each image, so that the network is not sure everywhere
+    # Other noise in each image, so that the network is not sure everywhere.
+    noise = np.random.default_rng(1)
     left, right = (
         (view[:, :160] + noise.normal(0, 30, (90, 160, 3))).clip(0, 255).astype(np.uint8)
         for view in (LEFT, RIGHT)
