@@ -147,3 +147,9 @@ def progress_bar(total: int, done: int, unit: str) -> "Iterator[tqdm[Any]]":
     interval = 0.1 if sys.stderr.isatty() else SECONDS_PER_LINE
     with tqdm(total=total, initial=done, unit=unit, mininterval=interval) as bar:
         yield bar
+
+
+def check_some_done(out: Path, done: int, failed: int) -> None:
+    """Raises ValueError where each of a run's pairs failed; OUT/failures.csv has them."""
+    if failed and not done:
+        raise ValueError(f"all {failed} pairs failed; {out / 'failures.csv'} says why")

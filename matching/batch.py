@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from data_scripts.command_line import check_counts
-from data_scripts.long_run import locked, open_run, progress_bar
+from data_scripts.long_run import check_some_done, locked, open_run, progress_bar
 from matching.options import DEFAULT_LONG_SIDE, MatchOptions
 
 if TYPE_CHECKING:
@@ -169,15 +169,13 @@ def _match(command: BatchCommand, known: "PairList") -> str:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_stopped(command.out, bad_images)) from None
     summary = finish(batch, bad_images)
-    if summary.pairs and summary.pairs_failed == summary.pairs:
-        raise ValueError(
-            f"all {summary.pairs} pairs failed; {command.out / 'failures.csv'} says why"
-        )
+    failed = summary.pairs_failed
+    check_some_done(command.out, summary.pairs - failed, failed)
     return "\n".join(
         [
             f"{summary.pairs} pairs of {summary.images} images: {summary.pairs_with_matches} with "
             f"{summary.matches} matches, {summary.pairs_without_matches} without, "
-            f"{summary.pairs_failed} failed; {summary.images_failed} images could not be read",
+            f"{failed} failed; {summary.images_failed} images could not be read",
             f"features of {extracted} images made; everything is in {command.out}, checked",
         ]
     )
